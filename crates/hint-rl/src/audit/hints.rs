@@ -62,7 +62,44 @@ struct Difficulty {
     problems: usize,
     hints: usize,
     leaking: usize,
+    answer: usize,
+    step: usize,
     wrong: usize,
+}
+
+/// Hints of one column and one level: those that give the answer or the value of a step away, and those that state
+/// another answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct HintCounts {
+    pub(crate) column: String,
+    pub(crate) level: String,
+    pub(crate) problems: usize,
+    pub(crate) hints: usize,
+    pub(crate) answer: usize,
+    pub(crate) step: usize,
+    pub(crate) wrong: usize,
+}
+
+/// Counts the hints of these columns by level, as a run with this verifier judges them.
+///
+/// # Errors
+///
+/// A column that a problem lacks, a verifier that cannot be built.
+pub(crate) fn hint_counts(
+    problems: &[Problem],
+    columns: &[String],
+    verifier: &VerifierConfig,
+) -> Result<Vec<HintCounts>> {
+    let hints = Hints::of(problems, columns, verifier)?;
+    let of_column = |column: Audited| {
+        let name = column.name().to_owned();
+        let count = move |of: Difficulty| {
+            let Difficulty { level, problems, hints, answer, step, wrong, .. } = of;
+            HintCounts { column: name.clone(), level, problems, hints, answer, step, wrong }
+        };
+        column.levels.into_iter().map(count)
+    };
+    Ok(hints.columns.into_iter().flat_map(of_column).collect())
 }
 
 #[derive(Debug, Serialize)]
@@ -126,7 +163,7 @@ impl Hints {
                 of_hints(*step),
                 of_hints(wrong),
             ]);
-            for Difficulty { level, problems, hints, leaking, wrong } in &column.levels {
+            for Difficulty { level, problems, hints, leaking, wrong, .. } in &column.levels {
                 let counts = [problems, hints, leaking, wrong].map(ToString::to_string);
                 levels.add_row([column.name().to_owned(), level.clone()].into_iter().chain(counts));
             }
@@ -180,8 +217,9 @@ impl Audited {
                 continue;
             }
             let has = |kind| usize::from(leaks.iter().any(|leak| leak.kind == kind));
-            column.answer += has(LeakKind::Answer);
-            column.step += has(LeakKind::Step);
+            let (answer, step) = (has(LeakKind::Answer), has(LeakKind::Step));
+            (column.answer, column.step) = (column.answer + answer, column.step + step);
+            (level.answer, level.step) = (level.answer + answer, level.step + step);
             (column.leaking, level.leaking) = (column.leaking + 1, level.leaking + 1);
             column.leaks.push(Leaking { problem: id(), hint: hint.text, leaks });
         }

@@ -16,6 +16,7 @@
 //! kind that `--deny` names. Takes about a second for ten thousand problems.
 
 mod hints;
+mod outcome;
 mod references;
 mod trial;
 
@@ -28,8 +29,11 @@ use hint_grpo::GrpoConfig;
 use serde_json::json;
 
 use self::hints::{Deny, Hints};
+pub(crate) use self::hints::{HintCounts, hint_counts};
+pub(crate) use self::outcome::{Measures, measures};
 use self::references::References;
 use self::trial::TrialOptions;
+pub(crate) use self::trial::try_hints;
 use crate::workload::{columns, problems_path, read_all};
 
 /// Checks the reference answers and the hints of a problem file.
@@ -116,6 +120,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         say!("{}", serde_json::to_string_pretty(&found)?);
     } else if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
         say!("{}", trial::table(rows));
+        say!("{}", trial::measures_table(rows));
     }
     trial?;
     let is_clean = left_out == 0
@@ -165,7 +170,9 @@ mod tests {
         let found = &json!(hints)["columns"][0];
         assert_eq!(found["wrong"].as_array().map(Vec::len), Some(1));
         assert_eq!(found["wrong"][0]["states"], "14");
-        let level = json!({ "level": "none", "problems": 3, "hints": 3, "leaking": 1, "wrong": 1 });
+        let level = json!({
+            "level": "none", "problems": 3, "hints": 3, "leaking": 1, "answer": 1, "step": 0, "wrong": 1,
+        });
         assert_eq!(found["levels"], json!([level]));
     }
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use hint_affinity::{AffinityAccumulator, ClipRange};
 use hint_grpo::GrpoConfig;
 use hint_grpo::config::EvaluationConfig;
-use hint_policy::{DeviceChoice, Policy, ScoreOptions, TokenBatch, TokenRow};
+use hint_policy::DeviceChoice;
 use hint_reward::Rubric;
 use hint_rollout::collect::hinted::{CombineRule, HintTrigger, KeepIf};
 use hint_rollout::data::{Columns, DataConfig, HeldOut};
@@ -18,18 +17,16 @@ use hint_rollout::hint::source::HintSourceConfig;
 use hint_rollout::sample::VerdictPolicy;
 use hint_rollout::{
     Collector, CollectorConfig, DatasetHints, HintProvider, HintRequest, LocalEngine, Problem,
-    Rollout, RolloutGroup, Seed,
+    RolloutGroup, Seed,
 };
 use serde::Serialize;
 
+use super::outcome::{Measures, Outcome, measures, share};
 use crate::process::set_threads;
 use crate::workload::{Compute, Model, Source, Workload, api_key, device};
 
 /// Resamples of an interval.
 const RESAMPLES: usize = 1000;
-
-/// Largest distance of a ratio from 1, as in the clipped objective.
-const CLIP: f64 = 0.2;
 
 /// Options of the trial of hints on a policy.
 #[derive(Debug, Args)]
@@ -65,10 +62,8 @@ pub(super) struct Row {
     all_wrong: usize,
     rescued: usize,
     rescued_interval: [f64; 2],
-    /// Of hinted completions: their ratio is the plain policy's to the hinted one's.
-    affinity: f64,
-    /// Of plain completions: their ratio is the hinted policy's to the plain one's.
-    teacher_affinity: f64,
+    #[serde(flatten)]
+    measures: Measures,
 }
 
 impl TrialOptions {
@@ -118,19 +113,7 @@ impl TrialOptions {
                 note!("{name}: no problem has a hint to try");
                 continue;
             }
-            let groups = collect(&model, config, source, &sample)?;
-            let temperature = config.rollout.sampling.temperature;
-            let mut outcomes = Vec::new();
-            for problem in &sample {
-                let is_its =
-                    |group: &&RolloutGroup| group.problem_id == problem.id && group.is_hinted();
-                let Some(group) = groups.iter().find(is_its) else { continue };
-                let outcome = Outcome::of(group, &**model.policy.lock(), temperature)?;
-                if outcome.plain.is_empty() || outcome.hinted.is_empty() {
-                    continue;
-                }
-                outcomes.push((problem.level.clone().unwrap_or_else(|| "–".to_owned()), outcome));
-            }
+            let outcomes = try_hints(&model, config, source, &sample)?;
             let left_out = sample.len() - outcomes.len();
             if left_out > 0 {
                 note!(
@@ -140,10 +123,36 @@ impl TrialOptions {
                     sample.len()
                 );
             }
-            rows.extend(by_level(column, &outcomes));
+            rows.extend(by_level(column, &outcomes)?);
         }
         Ok(Some(rows))
     }
+}
+
+/// The outcome of each problem that can be tried, with its level: half of its completions are plain and half hinted.
+///
+/// # Errors
+///
+/// Problems that cannot be sampled, a policy that cannot score.
+pub(crate) fn try_hints(
+    model: &Model,
+    config: &GrpoConfig,
+    source: Box<dyn HintProvider>,
+    sample: &[Problem],
+) -> Result<Vec<(String, Outcome)>> {
+    let groups = collect(model, config, source, sample)?;
+    let temperature = config.rollout.sampling.temperature;
+    let mut outcomes = Vec::new();
+    for problem in sample {
+        let is_its = |group: &&RolloutGroup| group.problem_id == problem.id && group.is_hinted();
+        let Some(group) = groups.iter().find(is_its) else { continue };
+        let outcome = Outcome::of(group, &**model.policy.lock(), temperature)?;
+        if outcome.plain.is_empty() || outcome.hinted.is_empty() {
+            continue;
+        }
+        outcomes.push((problem.level.clone().unwrap_or_else(|| "–".to_owned()), outcome));
+    }
+    Ok(outcomes)
 }
 
 /// The groups of the problems that can be tried, half of each plain and half of it hinted.
@@ -171,91 +180,36 @@ fn collect(
     Ok(collector.with_hints(source).collect(&problems, Seed::new(0))?.groups)
 }
 
-/// The effect of a hint on one problem.
-struct Outcome {
-    plain: Vec<bool>,
-    hinted: Vec<bool>,
-    /// Log-ratios of hinted and of plain completions, see [`Row`].
-    behavior: Vec<f64>,
-    teacher: Vec<f64>,
-}
-
-impl Outcome {
-    fn of(group: &RolloutGroup, policy: &dyn Policy, temperature: f64) -> Result<Self> {
-        let verdicts = |hinted: bool| {
-            let side = group.rollouts.iter().filter(move |one| one.is_hinted() == hinted);
-            side.map(Rollout::is_correct).collect()
-        };
-        let mut outcome = Self {
-            plain: verdicts(false),
-            hinted: verdicts(true),
-            behavior: Vec::new(),
-            teacher: Vec::new(),
-        };
-        let hint = group.rollouts.iter().find_map(|one| one.hint.as_ref());
-        for rollout in &group.rollouts {
-            let (prompt, ratios) = match (&rollout.hint, hint) {
-                (Some(_), _) => (&group.prompt, &mut outcome.behavior),
-                (None, Some(hint)) => (&hint.prompt, &mut outcome.teacher),
-                (None, None) => continue,
-            };
-            let completion = &rollout.completion;
-            let row = TokenRow { prompt, completion: &completion.tokens };
-            let batch = TokenBatch::new(&[row], policy.device())?;
-            let options = ScoreOptions { temperature, ..ScoreOptions::default() };
-            let logprobs = tch::no_grad(|| policy.score(&batch, &options))?.logprobs.get(0);
-            let count = i64::try_from(completion.tokens.len())?;
-            let logprobs = logprobs.narrow(0, i64::try_from(prompt.len())?, count);
-            let logprobs = Vec::<f64>::try_from(logprobs.to_kind(tch::Kind::Double))?;
-            let drawn = &completion.behavior_logprobs;
-            ratios.extend(logprobs.iter().zip(drawn).map(|(other, drawn)| other - drawn));
-        }
-        Ok(outcome)
-    }
-}
-
 /// A row per level, and one of all.
-fn by_level(column: Option<&String>, outcomes: &[(String, Outcome)]) -> Vec<Row> {
+fn by_level(column: Option<&String>, outcomes: &[(String, Outcome)]) -> Result<Vec<Row>> {
     let mut levels = BTreeMap::<&str, Vec<&Outcome>>::new();
     for (level, outcome) in outcomes {
         levels.entry(level).or_default().push(outcome);
     }
     let all = outcomes.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>();
     if all.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let levels = if levels.len() > 1 { levels } else { BTreeMap::new() };
     levels.into_iter().chain([("all", all)]).map(|(level, of)| row(column, level, &of)).collect()
 }
 
-fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Row {
+fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Result<Row> {
     let over = |values: &[f64]| {
         let estimate = Estimate::over(values, RESAMPLES, Seed::new(0));
         (estimate.value, [estimate.low, estimate.high])
     };
-    let share = |side: &dyn Fn(&Outcome) -> &Vec<bool>| {
-        let of_problem = |one: &&Outcome| {
-            let correct = side(one).iter().filter(|verdict| **verdict).count();
-            correct as f64 / side(one).len().max(1) as f64
-        };
-        over(&outcomes.iter().map(of_problem).collect::<Vec<_>>())
-    };
-    let affinity = |side: &dyn Fn(&Outcome) -> &Vec<f64>| {
-        let clip = ClipRange::symmetric(CLIP).expect("a constant in range");
-        let mut accumulator = AffinityAccumulator::new(clip);
-        for &ratio in outcomes.iter().flat_map(|one| side(one)) {
-            accumulator.push(ratio, 1.0).expect("scores are finite");
-        }
-        accumulator.affinity().value()
+    let shares = |side: &dyn Fn(&Outcome) -> &Vec<bool>| {
+        over(&outcomes.iter().map(|one| share(side(one))).collect::<Vec<_>>())
     };
     let is_all_wrong = |one: &&&Outcome| !one.plain.contains(&true);
     let all_wrong = outcomes.iter().filter(is_all_wrong).collect::<Vec<_>>();
     let rescued = all_wrong.iter().map(|one| one.hinted.contains(&true)).collect::<Vec<_>>();
     let [(plain, plain_interval), (hinted, hinted_interval)] =
-        [share(&|one| &one.plain), share(&|one| &one.hinted)];
+        [shares(&|one| &one.plain), shares(&|one| &one.hinted)];
     let (_, rescued_interval) =
         over(&rescued.iter().map(|rescued| f64::from(*rescued)).collect::<Vec<_>>());
-    Row {
+    Ok(Row {
         column: column.cloned(),
         level: level.to_owned(),
         problems: outcomes.len(),
@@ -266,9 +220,8 @@ fn row(column: Option<&String>, level: &str, outcomes: &[&Outcome]) -> Row {
         all_wrong: all_wrong.len(),
         rescued: rescued.iter().filter(|rescued| **rescued).count(),
         rescued_interval,
-        affinity: affinity(&|one| &one.behavior),
-        teacher_affinity: affinity(&|one| &one.teacher),
-    }
+        measures: measures(outcomes)?,
+    })
 }
 
 /// The rows as a table.
@@ -300,11 +253,32 @@ pub(super) fn table(rows: &[Row]) -> Table {
             within(format!("{:.3}", row.hinted), row.hinted_interval),
             row.all_wrong.to_string(),
             rescued,
-            format!("{:.3}", row.affinity),
-            format!("{:.3}", row.teacher_affinity),
+            format!("{:.3}", row.measures.affinity),
+            format!("{:.3}", row.measures.teacher_affinity),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The other measures of the rows as a table, see the page on compatibility in the book.
+pub(super) fn measures_table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    let names = rows.first().map(|row| row.measures.named().map(|(name, _)| name));
+    let head = ["hint", "level"].into_iter().chain(names.into_iter().flatten());
+    table.set_header(head);
+    for row in rows {
+        let column = row.column.clone().unwrap_or_else(|| "hint".to_owned());
+        let values = row
+            .measures
+            .named()
+            .map(|(_, value)| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}")));
+        table.add_row([column, row.level.clone()].into_iter().chain(values));
+    }
+    for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
@@ -337,8 +311,22 @@ mod tests {
         assert_eq!((all.level.as_str(), all.problems), ("all", 6));
         assert!(all.hinted > all.plain + 0.2, "{all:?}");
         assert!(all.rescued > 0 && all.rescued <= all.all_wrong, "{all:?}");
-        assert!(0.0 < all.affinity && all.affinity < 1.0, "{all:?}");
-        assert!(0.0 < all.teacher_affinity && all.teacher_affinity < 1.0, "{all:?}");
+        let measures = &all.measures;
+        for share in [measures.affinity, measures.teacher_affinity] {
+            assert!(0.0 < share && share < 1.0, "{all:?}");
+        }
+        assert!((measures.accuracy_gap - (all.hinted - all.plain)).abs() < 1e-12, "{all:?}");
+        // Correct hinted completions are likelier under the hint: the same two rows, weighed by completion and by token.
+        let (reliance, gap) = (measures.hint_reliance.unwrap(), measures.log_gap.unwrap());
+        assert!(reliance < 0.0 && gap > 0.0, "{all:?}");
+        let weight = measures.off_context_weight.unwrap();
+        assert!((0.01..1.0).contains(&weight), "{all:?}");
+        let [overlap, compatibility, teachability] =
+            [measures.overlap, measures.compatibility, measures.teachability].map(Option::unwrap);
+        assert!(0.0 < overlap && overlap <= 1.0, "{all:?}");
+        assert!(0.0 < compatibility && compatibility < 1.0001 && teachability > 0.0, "{all:?}");
+        let shown = measures_table(&rows).to_string();
+        assert!(shown.contains("hint reliance") && shown.contains("teachability"), "{shown}");
         let [low, high] = all.rescued_interval;
         let rescued = all.rescued as f64 / all.all_wrong as f64;
         assert!(low <= rescued && rescued <= high && low < high, "{all:?}");

@@ -39,7 +39,7 @@ pub(super) enum Section {
     Ablation,
     /// C1: the prompts of the ratio, and the rewards of the baseline.
     Ratio,
-    /// C2: hints that should not help.
+    /// C2: hints that should not help, beside those that should.
     Placebo,
     /// C3: sampling under the hint, scoring under it, or both.
     Teaching,
@@ -58,9 +58,15 @@ pub(super) struct Arm {
 }
 
 impl Arm {
-    /// Whether a table has it. The controls are in every table.
+    /// Whether a table has it. The controls of hints that are sampled under are in every table, those of hints that
+    /// teach in the tables of such hints.
     pub(super) fn is_in(&self, section: Section) -> bool {
-        self.sections.contains(&section) || self.sections.contains(&Section::Placebo)
+        self.sections.contains(&section) || (self.is_control() && !self.set.contains(&TEACH))
+    }
+
+    /// Whether its hints should not help: those of other problems, or unrelated text.
+    pub(super) fn is_control(&self) -> bool {
+        self.set.iter().any(|key| [PLACEBO, UNRELATED].contains(key))
     }
 
     /// Whether it learns from demonstrations and samples nothing.
@@ -107,7 +113,7 @@ const BOTH: &str = "rollout.combine={ type = 'teach', samples = true }";
 
 /// Every arm, in the order of the tables. The others are compared with the first one.
 pub(super) const ARMS: &[Arm] = &[
-    arm("grpo", "grpo", &[], Paper, &[Methods, Ablation, Ratio, Teaching]),
+    arm("grpo", "grpo", &[], Paper, &[Methods, Ablation, Ratio, Placebo, Teaching]),
     arm("dapo", "dapo", &[], Ours, &[Methods]),
     arm("sft", SFT, &[], Paper, &[Methods]),
     arm("sft_then_grpo", "sft_then_grpo", &[], Ours, &[Methods]),
@@ -115,41 +121,39 @@ pub(super) const ARMS: &[Arm] = &[
     arm("bread", "bread", &[], Paper, &[Methods]),
     arm("luffy", "luffy", &[], Paper, &[Methods]),
     arm("relift", "relift", &[], Ours, &[Methods]),
-    arm("hint", "hint", &[], Paper, &[Methods, Ablation, Ratio, Teaching]),
+    arm("hint", "hint", &[], Paper, &[Methods, Ablation, Ratio, Placebo, Teaching]),
     arm("opsd", "opsd", &[], Ours, &[Methods, Teaching]),
     arm("sdpo", "sdpo", &[], Ours, &[Methods, Teaching]),
+    // `sdpo` shows a success to itself as well, which teaches it to copy. Here successes have the group's advantage.
+    arm("sdpo_wrong", "sdpo", &[WRONG], Ours, &[Methods, Teaching]),
     arm("rlsd", "rlsd", &[], Ours, &[Methods, Teaching]),
     arm("hdpo", "hdpo", &[], Ours, &[Methods, Teaching]),
     arm("hint_medium", "hint", &[MEDIUM], Paper, &[Ablation]),
     arm("hint_direct", "hint", &[DIRECT], Paper, &[Ablation]),
-    arm("hint_always", "hint", &["rollout.trigger={ type = 'always' }"], Paper, &[Ablation]),
+    arm("hint_always", "hint", &[ALWAYS], Paper, &[Ablation]),
     arm("hint_lambda_0", "hint", &["loss.hinted_weight=[]"], Paper, &[Ablation]),
     arm("hint_lambda_half", "hint", &[HALF], Ours, &[Ablation]),
     arm("hint_lambda_2", "hint", &[TWO], Ours, &[Ablation]),
     arm("hint_v1", "hint_v1_affinity", &[], Code, &[Ablation]),
     arm("hint_hinted_ratio", "hint", &["loss.ratio_scheme={ type = 'hinted' }"], Ours, &[Ratio]),
-    arm(
-        "hint_off_context",
-        "hint",
-        &["loss.ratio_scheme={ type = 'off_context' }"],
-        Ours,
-        &[Ratio],
-    ),
+    arm("hint_off_context", "hint", &[OFF_CONTEXT], Ours, &[Ratio]),
     arm("hint_union", "hint", &[UNION], Ours, &[Ratio]),
-    arm("hint_placebo", "hint", &["rollout.source={ type = 'placebo' }"], Ours, &[Placebo]),
-    arm("hint_unrelated", "hint", &["rollout.source={ type = 'unrelated' }"], Ours, &[Placebo]),
-    arm("teach", "hint", &[TEACH], Ours, &[Teaching]),
-    arm("teach_always", "hint", &[TEACH, "rollout.trigger={ type = 'always' }"], Ours, &[Teaching]),
+    arm("hint_placebo", "hint", &[PLACEBO], Ours, &[Placebo]),
+    arm("hint_unrelated", "hint", &[UNRELATED], Ours, &[Placebo]),
+    arm("teach", "hint", &[TEACH], Ours, &[Placebo, Teaching]),
+    arm("teach_medium", "hint", &[TEACH, MEDIUM], Ours, &[Teaching]),
+    arm("teach_direct", "hint", &[TEACH, DIRECT], Ours, &[Teaching]),
+    arm("teach_always", "hint", &[TEACH, ALWAYS], Ours, &[Teaching]),
     arm("hint_and_teach", "hint", &[BOTH], Ours, &[Teaching]),
-    arm(
-        "teach_placebo",
-        "hint",
-        &[TEACH, "rollout.source={ type = 'placebo' }"],
-        Ours,
-        &[Teaching],
-    ),
+    arm("teach_placebo", "hint", &[TEACH, PLACEBO], Ours, &[Placebo, Teaching]),
+    arm("teach_unrelated", "hint", &[TEACH, UNRELATED], Ours, &[Placebo, Teaching]),
 ];
 
+const WRONG: &str = "rollout.combine={ type = 'teach', completions = 'wrong' }";
+const ALWAYS: &str = "rollout.trigger={ type = 'always' }";
+const PLACEBO: &str = "rollout.source={ type = 'placebo' }";
+const UNRELATED: &str = "rollout.source={ type = 'unrelated' }";
+const OFF_CONTEXT: &str = "loss.ratio_scheme={ type = 'off_context' }";
 const MEDIUM: &str = "rollout.source={ type = 'dataset', columns = ['medium_hint'] }";
 const DIRECT: &str = "rollout.source={ type = 'dataset', columns = ['direct_hint'] }";
 const HALF: &str =

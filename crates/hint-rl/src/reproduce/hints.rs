@@ -1,40 +1,46 @@
 //! T4, the audit of the hints, and the numbers that the paper published.
 
-use std::collections::BTreeMap;
-
-use hint_rollout::hint::leak::{LeakDetector, LeakKind};
-use hint_rollout::{Hint, Problem};
+use anyhow::Result;
+use hint_reward::verifier::VerifierConfig;
+use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
 
 use super::html::Table;
+use crate::audit::{HintCounts, hint_counts};
 
 const COLUMNS: [&str; 3] = ["abstract_hint", "medium_hint", "direct_hint"];
 
-/// Leaks of the hints of the training problems, by degree and level.
-pub(super) fn audit(problems: &[Problem]) -> Table {
-    let mut counts = BTreeMap::<(&str, String), [usize; 3]>::new();
-    for problem in problems {
-        for column in COLUMNS {
-            let text = problem.text_of(column);
-            let text = text.or_else(|| problem.hint.clone().filter(|_| column == COLUMNS[0]));
-            let Some(text) = text else { continue };
-            let leaks = LeakDetector::new().leaks(problem, &Hint::new(text));
-            let has = |kind| usize::from(leaks.iter().any(|leak| leak.kind == kind));
-            let level = problem.level.clone().unwrap_or_default();
-            let count = counts.entry((column, level)).or_default();
-            *count =
-                [count[0] + 1, count[1] + has(LeakKind::Answer), count[2] + has(LeakKind::Step)];
-        }
-    }
-    let row = |((column, level), [hints, answer, step]): ((&str, String), [usize; 3])| {
-        vec![column.to_owned(), level, hints.to_string(), answer.to_string(), step.to_string()]
+/// The hints of the training problems by degree and level, as a run with this verifier judges them. A degree is left out
+/// where a problem has no such column.
+///
+/// # Errors
+///
+/// A verifier that cannot be built.
+pub(super) fn audit(problems: &[Problem], verifier: &VerifierConfig) -> Result<Vec<HintCounts>> {
+    let has = |column: &&str| {
+        let source = DatasetHints::column(*column);
+        problems.iter().all(|problem| source.hint(&HintRequest::new(problem)).is_ok())
     };
+    let columns = COLUMNS.iter().filter(|column| has(column));
+    let columns = columns.map(|column| (*column).to_owned()).collect::<Vec<_>>();
+    if columns.is_empty() { Ok(Vec::new()) } else { hint_counts(problems, &columns, verifier) }
+}
+
+/// The audit as a table.
+pub(super) fn table(counts: &[HintCounts]) -> Table {
+    let row = |count: &HintCounts| {
+        let HintCounts { column, level, problems, hints, answer, step, wrong } = count;
+        let numbers = [problems, hints, answer, step, wrong].map(ToString::to_string);
+        [column.clone(), level.clone()].into_iter().chain(numbers).collect()
+    };
+    let header = ["hints", "level", "problems", "hints", "answer", "step", "wrong"];
     Table {
         id: "T4",
         title: "audit of the hints".to_owned(),
-        about: "Hints of training problems in which the leak detector finds the answer or the value of a step; wrong hints are not looked for. (ours)"
+        about: "Hints of training problems in which the leak detector finds the answer or the value of a step, and hints \
+                that state another answer than the reference. (ours)"
             .to_owned(),
-        header: ["hints", "level", "number", "answer", "step"].map(str::to_owned).to_vec(),
-        rows: counts.into_iter().map(row).collect(),
+        header: header.map(str::to_owned).to_vec(),
+        rows: counts.iter().map(row).collect(),
     }
 }
 
@@ -52,5 +58,35 @@ pub(super) fn published() -> Table {
         about: "Accuracy in percent by level of MATH. (paper)".to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn leaks_and_wrong_hints_are_counted_by_degree_and_level() {
+        let problem = |id: &str, hint: &str, direct: &str| {
+            let mut problem = Problem::new(id, "3 + 4?", "7").with_hint(hint);
+            problem.level = Some("1".to_owned());
+            problem.columns.insert("direct_hint".to_owned(), json!(direct));
+            problem
+        };
+        let problems = [
+            problem("a", "Add.", "The answer is 7."),
+            problem("b", "Add them.", r"It is \boxed{8}."),
+        ];
+        let counts = audit(&problems, &VerifierConfig::default()).unwrap();
+        let of = |column: &str| {
+            let found = counts.iter().find(|count| count.column == column).unwrap();
+            (found.level.as_str(), found.hints, found.answer, found.wrong)
+        };
+        assert_eq!(of("abstract_hint"), ("1", 2, 0, 0));
+        assert_eq!(of("direct_hint"), ("1", 2, 1, 1));
+        assert_eq!(counts.len(), 2, "no problem has a medium hint");
+        assert_eq!(table(&counts).rows.len(), 2);
     }
 }

@@ -16,6 +16,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// A table without rows, which is not shown.
+    pub(super) fn empty(id: &'static str, title: &str) -> Self {
+        let (title, about) = (title.to_owned(), String::new());
+        Self { id, title, about, header: Vec::new(), rows: Vec::new() }
+    }
+
     /// The table as HTML; nothing without rows.
     pub(super) fn html(&self) -> String {
         if self.rows.is_empty() {
@@ -47,7 +53,7 @@ pub(super) fn page(title: &str, style: &str, body: &str) -> String {
          td, th {{ padding: 3px 9px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }}\n\
          td:first-child, th:first-child {{ text-align: left; }}\n\
          .figures {{ display: flex; flex-wrap: wrap; gap: 20px; }} figure {{ width: 560px; max-width: 100%; }}\n\
-         figure polyline {{ fill: none; stroke-width: 1.8; }} figure text {{ fill: var(--soft); font-size: 11px; }}\n\
+         figure polyline {{ fill: none; stroke-width: 1.8; }} figure polygon {{ fill-opacity: 0.1; stroke: none; }} figure text {{ fill: var(--soft); font-size: 11px; }}\n\
          .grid {{ stroke: var(--grid); }} .legend span {{ white-space: nowrap; margin-right: 8px; }}\n\
          </style></head>\n<body><main><h1>{title}</h1>\n{body}</main></body></html>\n"
     )

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::html::escape;
 use super::schedule::Task;
+use crate::process::replace_file;
 
 /// Everything that runs depend on, except the held-out problems, which are compared apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,20 +19,81 @@ struct Manifest {
     problems: u32,
     /// CRC-32 of the configuration of each arm and seed.
     runs: BTreeMap<String, u32>,
+    /// The commands that trained, without repetitions.
+    #[serde(default)]
+    sessions: Vec<Session>,
 }
 
-/// Writes the record, or adds new runs to it.
+/// A command that trained, and the program that did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    command: String,
+    version: String,
+    /// The commit of the program's sources, `-dirty` if they were changed; nothing outside a clone.
+    revision: Option<String>,
+}
+
+impl Session {
+    /// The command of this process.
+    pub(super) fn now() -> Self {
+        let quote = |arg: String| {
+            let is_plain = |letter: char| letter.is_alphanumeric() || "-_=.,:/@%+".contains(letter);
+            let quoted = || format!("'{}'", arg.replace('\'', r"'\''"));
+            if !arg.is_empty() && arg.chars().all(is_plain) { arg } else { quoted() }
+        };
+        let args = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
+        let command = std::iter::once("hint-rl".to_owned()).chain(args).collect::<Vec<_>>();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { command: command.join(" "), version, revision: revision() }
+    }
+}
+
+/// The commit of the clone that this program was built in, as it is now.
+fn revision() -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut git = Command::new("git");
+    git.arg("-C").arg(&root).args([
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]);
+    let output = root.join(".git").exists().then(|| git.output().ok())??;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}
+
+/// The commands that trained, as HTML.
+pub(super) fn html(sessions: &[Session]) -> String {
+    let line = |Session { command, version, revision }: &Session| {
+        let revision = revision.as_deref().unwrap_or("unknown");
+        let (command, version, revision) = (escape(command), escape(version), escape(revision));
+        format!("<p><code>{command}</code><br>version {version}, revision {revision}</p>\n")
+    };
+    sessions.iter().map(line).collect()
+}
+
+/// Writes the record, or adds new runs and this session to it. Returns all sessions.
 ///
 /// # Errors
 ///
 /// Another model, other problems or another configuration than in the record.
-pub(super) fn keep(path: &Path, train: &Path, model: &str, tasks: &[Task]) -> Result<()> {
+pub(super) fn keep<'t>(
+    path: &Path,
+    train: &Path,
+    model: &str,
+    tasks: impl Iterator<Item = &'t Task>,
+    session: Option<Session>,
+) -> Result<Vec<Session>> {
     let problems = std::fs::read(train).map(|bytes| crc32fast::hash(&bytes));
     let problems = problems.with_context(|| format!("cannot read `{}`", train.display()))?;
-    let mut now = Manifest { model: model.to_owned(), problems, runs: BTreeMap::new() };
+    let mut now = Manifest { model: model.to_owned(), problems, ..Manifest::default() };
     for Task { name, settings, .. } in tasks {
         let config = settings.config(&settings.methods[0]).to_toml()?;
-        now.runs.insert(name.clone(), crc32fast::hash(config.as_bytes()));
+        // Runs after a warm-up start elsewhere.
+        let start = if settings.model == model { "" } else { "\n# after the warm-up" };
+        now.runs.insert(name.clone(), crc32fast::hash((config + start).as_bytes()));
     }
     let shown = path.display();
     if path.exists() {
@@ -49,7 +113,11 @@ pub(super) fn keep(path: &Path, train: &Path, model: &str, tasks: &[Task]) -> Re
             let same = *now.runs.entry(name.clone()).or_insert(config) == config;
             ensure!(same, "`{shown}` has other settings of {name}; choose another --out");
         }
+        now.sessions = before.sessions;
     }
-    let text = serde_json::to_string_pretty(&now)? + "\n";
-    std::fs::write(path, text).with_context(|| format!("cannot write `{shown}`"))
+    if let Some(session) = session.filter(|session| !now.sessions.contains(session)) {
+        now.sessions.push(session);
+    }
+    replace_file(path, &(serde_json::to_string_pretty(&now)? + "\n"))?;
+    Ok(now.sessions)
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! hint-rl reproduce
 //! hint-rl reproduce --arms grpo,hint,hint_placebo --seeds 0,1,2
-//! hint-rl reproduce --scale paper --problems dapo.jsonl --held-out math500.jsonl --dry-run
+//! hint-rl reproduce --scale paper --problems dapo.jsonl --held-out math500.jsonl --held-out aime24.jsonl:32 --dry-run
 //! ```
 //!
 //! Each arm is a preset, and has a run below `--out` with each seed. Two runs go side by side, with one thread each. The
@@ -11,11 +11,16 @@
 //! stopped, it writes `report.html`, `results.json` and `results.csv` about the runs that are done.
 
 mod arms;
+mod data;
+mod figures;
+mod held_out;
 mod hints;
 mod html;
 mod manifest;
+mod questions;
 mod report;
 mod results;
+mod rivals;
 mod scale;
 mod schedule;
 mod stats;
@@ -30,12 +35,15 @@ use clap::Args;
 use hint_grpo::GrpoConfig;
 use hint_policy::runtime::DeviceChoice;
 use hint_rollout::read_problems;
+use serde_json::json;
 
 use self::arms::{Arm, chosen};
+use self::held_out::HeldOutSet;
 use self::html::page;
+use self::manifest::Session;
 use self::report::Report;
 use self::results::{RunResult, Slices};
-use self::scale::{Data, Scale};
+use self::scale::{Data, Given, Scale};
 use self::schedule::{Task, run_all};
 use crate::process::{catch_signals, is_small};
 use crate::progress::Output;
@@ -69,19 +77,22 @@ pub struct Options {
     /// Problems to train on.
     #[arg(long, value_name = "FILE")]
     problems: Option<PathBuf>,
-    /// Problems to evaluate on, in distribution.
-    #[arg(long, value_name = "FILE")]
-    held_out: Option<PathBuf>,
-    /// Problems to evaluate on, out of distribution.
-    #[arg(long, value_name = "FILE")]
-    out_of_distribution: Option<PathBuf>,
+    /// Problems to evaluate on, in distribution, with `REPEATS` completions each; may be given several times.
+    #[arg(long, value_name = "[NAME=]FILE[:REPEATS]", value_parser = HeldOutSet::parse)]
+    held_out: Vec<HeldOutSet>,
+    /// The same, out of distribution.
+    #[arg(long, value_name = "[NAME=]FILE[:REPEATS]", value_parser = HeldOutSet::parse)]
+    out_of_distribution: Vec<HeldOutSet>,
+    /// Supervised steps that come first: one run of the arm `sft`, from whose weights every arm and seed starts.
+    #[arg(long, value_name = "STEPS")]
+    warmup_steps: Option<u64>,
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one [default: `cpu` for the scale `tiny`, else `auto`].
     #[arg(long)]
     device: Option<DeviceChoice>,
     /// Sample with the vLLM server at this address; may be given several times. Runs share it, so give `--jobs 1`.
     #[arg(long, value_name = "URL")]
     vllm: Vec<String>,
-    /// Sampled tokens at which arms are compared [default: the fewest of a run of the first arm].
+    /// Sampled tokens at which arms are compared [default: for each pair of arms, the most that all of its runs sampled].
     #[arg(long)]
     budget: Option<u64>,
     /// Check arms, settings and problems, print the plan, and train nothing.
@@ -104,11 +115,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let out =
         out.unwrap_or_else(|| PathBuf::from(format!("runs/reproduce-{}", options.scale.name())));
     ensure!(!options.seeds.is_empty(), "--seeds names none");
-    let given = [&options.problems, &options.held_out, &options.out_of_distribution];
-    let given = given.map(|path| path.as_deref());
     // A dry run leaves nothing behind.
     let scratch = tempfile::tempdir()?;
     let data_out = if options.dry_run { scratch.path() } else { &out };
+    let given = Given {
+        train: options.problems.as_deref(),
+        inside: &options.held_out,
+        outside: &options.out_of_distribution,
+    };
     let data = Data::prepare(options.scale, data_out, given)?;
     options.set.iter().try_for_each(|entry| scale::is_of_all_arms(entry))?;
     let choice = options.device.unwrap_or(match options.scale {
@@ -116,22 +130,38 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Scale::Small | Scale::Paper => DeviceChoice::Auto,
     });
     let compute = Compute::or_default(None, device(choice)?);
+    let plan = Plan { options, device: choice, compute, out: &out, data: &data };
+    let warmup = plan.warmup()?;
     let mut tasks = Vec::new();
     for &seed in &options.seeds {
         for arm in &arms {
-            let task = task(options, (choice, compute), &out, &data, arm, seed);
+            let task = plan.task(arm, seed);
             tasks.push(task.with_context(|| format!("arm `{}`", arm.name))?);
         }
     }
-    let model = options.model.as_deref().unwrap_or(options.scale.model());
-    manifest::keep(&data_out.join("manifest.json"), &data.train, model, &tasks)?;
+    let does_train = !options.dry_run && !options.report_only;
+    let session = if does_train { Some(Session::now()) } else { None };
+    let all = || warmup.iter().chain(&tasks);
+    let path = data_out.join("manifest.json");
+    let sessions = manifest::keep(&path, &data.train, plan.first_model(), all(), session)?;
     if options.dry_run {
-        plan(options, &tasks, &data)?;
+        show(options, warmup.as_ref(), &tasks, &data)?;
         return Ok(ExitCode::SUCCESS);
     }
     hint_policy::runtime::keep_freed_memory();
-    let result = if options.report_only { Ok(true) } else { run_all(tasks, options.jobs, &stop) };
-    write_report(options, &out, &data, &arms)?;
+    let result = if does_train {
+        let first = warmup.map_or(Ok(true), |task| run_all(vec![task], 1, &stop));
+        first.and_then(|done| {
+            // With a server, the model is not here.
+            if done && options.vllm.is_empty() {
+                rivals::measure(&out.join(RIVALS), &tasks, rivals::PROBLEMS)?;
+            }
+            Ok(done && run_all(tasks, options.jobs, &stop)?)
+        })
+    } else {
+        Ok(true)
+    };
+    write_report(options, &out, &data, &arms, &sessions)?;
     if result? { Ok(ExitCode::SUCCESS) } else { Ok(stop.exit_code()) }
 }
 
@@ -140,45 +170,87 @@ fn folder(out: &Path, arm: &Arm, seed: u64) -> PathBuf {
     out.join("runs").join(arm.name).join(format!("seed-{seed}"))
 }
 
-fn task(
-    options: &Options,
-    (device, compute): (DeviceChoice, Compute),
-    out: &Path,
-    data: &Data,
-    arm: &Arm,
-    seed: u64,
-) -> Result<Task> {
-    let config = data.config(options.scale, &options.set, seed)?;
-    let method = arm.method()?;
-    let model = options.model.clone().unwrap_or_else(|| options.scale.model().to_owned());
-    let settings = Settings {
-        problems: data.train.display().to_string(),
-        device,
-        compute,
-        lora: None,
-        gradient_checkpointing: false,
-        vllm: options.vllm.clone(),
-        threads: (is_small(&model) || options.jobs > 1).then_some(1),
-        max_batch: None,
-        model,
-        out: folder(out, arm, seed),
-        output: Output { quiet: true, json: false },
-        only: Vec::new(),
-        from_step: None,
-        local_rank: None,
-        changes: Vec::new(),
-        settled: BTreeMap::new(),
-        is_new: false,
-        methods: vec![method],
-        config,
-    };
-    settings.config(&settings.methods[0]).validate()?;
-    let (name, steps) = (format!("{}, seed {seed}", arm.name), settings.config.run.steps);
-    Ok(Task { name, dir: settings.out.join(arm.name), steps, settings })
+/// Everything that the runs of all arms have in common.
+struct Plan<'p> {
+    options: &'p Options,
+    device: DeviceChoice,
+    compute: Compute,
+    out: &'p Path,
+    data: &'p Data,
 }
 
+impl Plan<'_> {
+    /// The model that is given, which the warm-up starts from.
+    fn first_model(&self) -> &str {
+        self.options.model.as_deref().unwrap_or(self.options.scale.model())
+    }
+
+    /// The run of an arm with a seed.
+    fn task(&self, arm: &Arm, seed: u64) -> Result<Task> {
+        let model = match self.options.warmup_steps {
+            None => self.first_model().to_owned(),
+            Some(_) => self.out.join("warmup").join(WARMUP).display().to_string(),
+        };
+        let config = self.data.config(self.options.scale, &self.options.set, seed)?;
+        let name = format!("{}, seed {seed}", arm.name);
+        self.task_of(name, arm, config, model, folder(self.out, arm, seed))
+    }
+
+    /// The warm-up, with the first seed.
+    fn warmup(&self) -> Result<Option<Task>> {
+        let Some(steps) = self.options.warmup_steps else { return Ok(None) };
+        ensure!(steps > 0, "--warmup-steps must be at least 1");
+        let seed = self.options.seeds[0];
+        let mut config = self.data.config(self.options.scale, &self.options.set, seed)?;
+        config.run.steps = steps;
+        let arm = chosen(&[WARMUP.to_owned()])?[0];
+        let (model, out) = (self.first_model().to_owned(), self.out.join("warmup"));
+        self.task_of("warm-up".to_owned(), arm, config, model, out).map(Some)
+    }
+
+    fn task_of(
+        &self,
+        name: String,
+        arm: &Arm,
+        config: GrpoConfig,
+        model: String,
+        out: PathBuf,
+    ) -> Result<Task> {
+        let settings = Settings {
+            problems: self.data.train.display().to_string(),
+            device: self.device,
+            compute: self.compute,
+            lora: None,
+            gradient_checkpointing: false,
+            vllm: self.options.vllm.clone(),
+            threads: (is_small(self.first_model()) || self.options.jobs > 1).then_some(1),
+            max_batch: None,
+            model,
+            out,
+            output: Output { quiet: true, json: false },
+            only: Vec::new(),
+            from_step: None,
+            local_rank: None,
+            changes: Vec::new(),
+            settled: BTreeMap::new(),
+            is_new: false,
+            methods: vec![arm.method()?],
+            config,
+        };
+        settings.config(&settings.methods[0]).validate()?;
+        let steps = settings.config.run.steps;
+        Ok(Task { name, dir: settings.out.join(arm.name), steps, settings })
+    }
+}
+
+/// The file of the measures before training.
+const RIVALS: &str = "rivals.json";
+
+/// The arm that a warm-up is a run of.
+const WARMUP: &str = "sft";
+
 /// Prints the planned runs.
-fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
+fn show(options: &Options, warmup: Option<&Task>, tasks: &[Task], data: &Data) -> Result<()> {
     let held_out = read_problems(&data.held_out)?;
     let first = tasks.first().context("there is no run")?;
     let GrpoConfig { run, rollout, optimizer, .. } = &first.settings.config;
@@ -192,6 +264,9 @@ fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
         optimizer.learning_rate,
         rollout.sampling.max_completion_len
     );
+    if let Some(Task { steps, settings, .. }) = warmup {
+        say!("warm-up    {steps} supervised steps from {}", settings.model);
+    }
     let arms = tasks.len() / options.seeds.len();
     say!(
         "runs       {} arms with {} seeds, {} side by side",
@@ -220,7 +295,13 @@ fn plan(options: &Options, tasks: &[Task], data: &Data) -> Result<()> {
 }
 
 /// Reads the finished runs, and writes the report and its data.
-fn write_report(options: &Options, out: &Path, data: &Data, arms: &[&'static Arm]) -> Result<()> {
+fn write_report(
+    options: &Options,
+    out: &Path,
+    data: &Data,
+    arms: &[&'static Arm],
+    sessions: &[Session],
+) -> Result<()> {
     let config = data.config(options.scale, &options.set, 0)?;
     let mut runs = Vec::new();
     for arm in arms {
@@ -231,39 +312,38 @@ fn write_report(options: &Options, out: &Path, data: &Data, arms: &[&'static Arm
     }
     let held_out = read_problems(&data.held_out)?;
     let slices = Slices::of(&held_out, &runs);
-    let sampled = runs.iter().filter(|run| !run.arm.is_supervised());
-    let first = sampled.clone().next().map_or("", |run| run.arm.name);
-    let sampled = sampled.filter(|run| run.arm.name == first).map(|run| run.last().tokens);
-    let budget = options.budget.or_else(|| sampled.min()).unwrap_or(0);
     let prompts_per_step = config.run.prompts_per_step as u64;
-    let report = Report { runs: &runs, slices: &slices, budget, prompts_per_step };
-    let mut tables = report.tables()?;
-    tables.insert(4, hints::audit(&read_problems(&data.train)?));
-    let (json, csv) = report.data()?;
+    let report = Report { runs: &runs, slices: &slices, budget: options.budget, prompts_per_step };
+    let audit = hints::audit(&read_problems(&data.train)?, &config.verifier)?;
+    let mut tables = report.questions()?;
+    tables.extend(report.tables()?);
+    tables.push(hints::table(&audit));
+    let measured = rivals::read(&out.join(RIVALS))?;
+    tables.extend(report.rivals(&measured)?);
+    let mut json = report.json()?;
+    json["rivals"] = report.rivals_json(&measured)?;
+    json["hints"] = json!(audit);
+    json["sessions"] = json!(sessions);
     let title = format!("HINT, reproduced at the scale {}", options.scale.name());
+    let planned = arms.len() * options.seeds.len();
     let about = format!(
-        "<p>{} runs of {} are done. Source: <i>paper</i> is an arm of HINT's paper, <i>code</i> of its reference code, \
-         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table. {} of {} held-out \
-         problems are not in every evaluation, and left out.</p>",
+        "<p>{} runs of {planned} are done. Source: <i>paper</i> is an arm of HINT's paper, <i>code</i> of its reference code, \
+         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table. All arms and seeds \
+         start from the same weights. {} of {} held-out problems are not in every evaluation, and left out.</p>",
         runs.len(),
-        arms.len() * options.seeds.len(),
         slices.missing,
         held_out.len()
     );
     let html = tables.iter().map(html::Table::html).collect::<String>();
-    let body = about + &html + &report.figures()? + &hints::published().html();
+    let sessions = manifest::html(sessions);
+    let body = about + &sessions + &html + &report.figures()? + &hints::published().html();
     write(
         &out.join("report.html"),
         &page(&title, include_str!("../report/html/style.css"), &body),
     )?;
-    write(&out.join("results.json"), &(serde_json::to_string_pretty(&json)? + "\n"))?;
-    write(&out.join("results.csv"), &csv)?;
-    say!(
-        "{} of {} runs; {}",
-        runs.len(),
-        arms.len() * options.seeds.len(),
-        out.join("report.html").display()
-    );
+    write(&out.join("results.json"), &(json.to_string() + "\n"))?;
+    write(&out.join("results.csv"), &report.csv()?)?;
+    say!("{} of {planned} runs; {}", runs.len(), out.join("report.html").display());
     Ok(())
 }
 

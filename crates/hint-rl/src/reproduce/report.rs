@@ -1,18 +1,14 @@
-//! The report of a reproduction: tables T1 to T4 and C1 to C3, figures F1 to F5, and the same as data.
+//! The report of a reproduction: what it compares, and tables T1 to T3 and C1 to C3.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::Result;
 use hint_grpo::metrics;
-use serde_json::{Value, json};
 
 use super::arms::{Arm, Section};
 use super::html::Table;
-use super::results::{Point, RunResult, Slice, Slices};
+use super::results::{Point, RunResult, Slice, Slices, part_name};
 use super::stats::{Interval, Paired};
-use super::svg::{Line, chart};
 
 /// The runs that a report is about, and how it compares them.
 #[derive(Debug)]
@@ -20,67 +16,102 @@ pub(super) struct Report<'r> {
     /// Finished runs, by arm in the order of the tables, then by seed.
     pub(super) runs: &'r [RunResult],
     pub(super) slices: &'r Slices,
-    /// Sampled tokens at which arms are compared.
-    pub(super) budget: u64,
+    /// Sampled tokens at which arms are compared; `None` for the most that all runs of a pair of arms reached.
+    pub(super) budget: Option<u64>,
     pub(super) prompts_per_step: u64,
 }
 
 /// At which evaluation a run is read.
 #[derive(Debug, Clone, Copy)]
-enum At {
+pub(super) enum At {
     /// Before training.
     Start,
     /// After the last step.
     End,
-    /// At the budget, between two evaluations.
-    Budget,
+    /// At so many sampled tokens, between two evaluations.
+    Tokens(u64),
 }
 
 impl At {
-    fn of(self, run: &RunResult, budget: u64) -> Option<Cow<'_, Point>> {
+    fn of(self, run: &RunResult) -> Option<Cow<'_, Point>> {
         match self {
             Self::Start => run.points.first().map(Cow::Borrowed),
             Self::End => Some(Cow::Borrowed(run.last())),
-            Self::Budget => run.at_tokens(budget).map(Cow::Owned),
+            Self::Tokens(tokens) => run.at_tokens(tokens).map(Cow::Owned),
         }
     }
 }
 
-impl Report<'_> {
+impl<'r> Report<'r> {
     /// The arms that have a finished run, with their runs.
-    fn arms(&self) -> impl Iterator<Item = (&'static Arm, &[RunResult])> {
+    pub(super) fn arms(&self) -> impl Iterator<Item = (&'static Arm, &'r [RunResult])> {
         self.runs
             .chunk_by(|one, other| one.arm.name == other.arm.name)
             .map(|runs| (runs[0].arm, runs))
     }
 
-    fn accuracy(&self, runs: &[RunResult], slice: &Slice, at: At) -> Result<Option<Interval>> {
-        let mut means = Vec::new();
-        for run in runs {
-            let Some(point) = at.of(run, self.budget) else { return Ok(None) };
-            let values = self.slices.select(slice, &point.outcomes)?;
-            means.push(values.iter().sum::<f64>() / values.len().max(1) as f64);
-        }
-        Ok(Interval::over(&means))
+    /// The finished runs of an arm.
+    pub(super) fn arm(&self, name: &str) -> Option<&'r [RunResult]> {
+        self.arms().find(|(arm, _)| arm.name == name).map(|(_, runs)| runs)
     }
 
-    /// Difference of an arm from the first one, on the seeds that both have.
-    fn against(&self, runs: &[RunResult], slice: &Slice, at: At) -> Result<Option<Paired>> {
-        let Some((first, baseline)) = self.arms().next() else { return Ok(None) };
-        if first.name == runs[0].arm.name {
-            return Ok(None);
+    /// The runs that others are compared with.
+    pub(super) fn first(&self) -> Option<&'r [RunResult]> {
+        self.arms().next().map(|(_, runs)| runs)
+    }
+
+    /// The most sampled tokens that all of these runs reached, or the budget. `None` for supervised runs, which sample
+    /// nothing, and if one did not reach the budget.
+    pub(super) fn equal_tokens(&self, one: &[RunResult], other: &[RunResult]) -> Option<u64> {
+        let runs = || one.iter().chain(other);
+        if runs().any(|run| run.arm.is_supervised()) {
+            return None;
         }
+        let reached = runs().map(|run| run.last().tokens).min()?;
+        self.budget.map_or(Some(reached), |budget| (budget <= reached).then_some(budget))
+    }
+
+    /// Outcomes of the problems of a slice, a row per run. `None` if a run has none there.
+    pub(super) fn outcomes(
+        &self,
+        runs: &[RunResult],
+        slice: &Slice,
+        at: At,
+    ) -> Result<Option<Vec<Vec<f64>>>> {
+        let mut rows = Vec::new();
+        for run in runs {
+            let Some(point) = at.of(run) else { return Ok(None) };
+            rows.push(self.slices.select(slice, &point.outcomes)?);
+        }
+        Ok(Some(rows))
+    }
+
+    pub(super) fn accuracy(
+        &self,
+        runs: &[RunResult],
+        slice: &Slice,
+        at: At,
+    ) -> Result<Option<Interval>> {
+        Ok(self.outcomes(runs, slice, at)?.and_then(|rows| Interval::of(&rows)))
+    }
+
+    /// Difference of an arm from another, on the seeds that both have.
+    pub(super) fn against(
+        &self,
+        runs: &[RunResult],
+        others: &[RunResult],
+        slice: &Slice,
+        at: At,
+    ) -> Result<Option<Paired>> {
         let mut pairs = Vec::new();
         for run in runs {
-            if let Some(other) = baseline.iter().find(|other| other.seed == run.seed) {
-                let (one, other) = (at.of(run, self.budget), at.of(other, self.budget));
-                let (Some(one), Some(other)) = (one, other) else { return Ok(None) };
+            if let Some(other) = others.iter().find(|other| other.seed == run.seed) {
+                let (Some(one), Some(other)) = (at.of(run), at.of(other)) else { return Ok(None) };
                 let select = |point: &Point| self.slices.select(slice, &point.outcomes);
                 pairs.push((select(&one)?, select(&other)?));
             }
         }
-        let pairs = pairs.iter().map(|(one, other)| (one.as_slice(), other.as_slice()));
-        Ok(Paired::of(&pairs.collect::<Vec<_>>()))
+        Ok(Paired::of(&pairs))
     }
 
     /// A row per arm of a section: accuracy of a distribution by level, at equal steps and at equal tokens.
@@ -92,65 +123,60 @@ impl Report<'_> {
         distribution: &str,
     ) -> Result<Table> {
         let slices = self.slices.of_distribution(distribution).collect::<Vec<_>>();
-        let Some((all, levels)) = slices.split_first() else {
-            let (title, about) = (title.to_owned(), String::new());
-            return Ok(Table { id, title, about, header: Vec::new(), rows: Vec::new() });
+        let (Some((all, levels)), Some(first)) = (slices.split_first(), self.first()) else {
+            return Ok(Table::empty(id, title));
         };
-        let first = self.arms().next().map_or("", |(arm, _)| arm.name);
-        let mut header =
-            vec!["arm".to_owned(), "source".to_owned(), "accuracy, equal steps".to_owned()];
-        header.push(format!("− {first}"));
-        header.push("p".to_owned());
-        header.extend(
-            levels.iter().map(|(_, level)| format!("level {}", level.as_deref().unwrap_or("?"))),
-        );
-        header.extend(
-            ["equal tokens", "− first", "p", "tokens", "all wrong", "seeds"].map(str::to_owned),
-        );
-        let mut rows = Vec::new();
-        let base = (self.runs, At::Start, "base", "paper");
-        let arms = self.arms().filter(|(arm, _)| arm.is_in(section));
-        let arms = arms.map(|(arm, runs)| (runs, At::End, arm.name, arm.origin.mark()));
-        for (runs, at, name, mark) in std::iter::once(base).chain(arms) {
-            // All runs of a seed start from the same weights and are evaluated on the same completions.
-            let is_base = matches!(at, At::Start);
-            let runs =
-                if is_base { self.arms().next().map_or(runs, |(_, runs)| runs) } else { runs };
-            if runs.is_empty() {
-                continue;
-            }
-            let mut row =
-                vec![name.to_owned(), mark.to_owned(), interval(self.accuracy(runs, all, at)?)];
-            let paired = if is_base { None } else { self.against(runs, all, at)? };
-            row.extend(difference(paired));
+        let minus = format!("− {}", first[0].arm.name);
+        let tests = [minus.as_str(), "p problems", "p seeds"];
+        let mut header = words(&["arm", "source", "accuracy, equal steps"]);
+        header.extend(words(&tests));
+        header.extend(levels.iter().map(|slice| part_name(slice)));
+        header.extend(words(&["equal tokens", "accuracy there"]));
+        header.extend(words(&tests));
+        header.extend(words(&["sampled tokens", "all wrong", "seeds"]));
+
+        let mut base = words(&["base", "paper"]);
+        base.push(interval(self.accuracy(first, all, At::Start)?));
+        base.extend(difference(None));
+        for slice in levels {
+            base.push(interval(self.accuracy(first, slice, At::Start)?));
+        }
+        base.extend(words(&["", "", "", "", "", "0", ""]));
+        base.push(first.len().to_string());
+        let mut rows = vec![base];
+        for (arm, runs) in self.arms().filter(|(arm, _)| arm.is_in(section)) {
+            let is_first = arm.name == first[0].arm.name;
+            let against = |at| if is_first { Ok(None) } else { self.against(runs, first, all, at) };
+            let mut row = words(&[arm.name, arm.origin.mark()]);
+            row.push(interval(self.accuracy(runs, all, At::End)?));
+            row.extend(difference(against(At::End)?));
             for slice in levels {
-                row.push(mean(self.accuracy(runs, slice, at)?));
+                row.push(interval(self.accuracy(runs, slice, At::End)?));
             }
-            if is_base {
-                row.extend(["", "", "", "0", ""].map(str::to_owned));
+            if let Some(tokens) = self.equal_tokens(runs, first) {
+                row.push(tokens.to_string());
+                row.push(interval(self.accuracy(runs, all, At::Tokens(tokens))?));
+                row.extend(difference(against(At::Tokens(tokens))?));
             } else {
-                let at_budget = self.accuracy(runs, all, At::Budget)?;
-                let unread = if runs[0].arm.is_supervised() { "" } else { "not reached" };
-                row.push(at_budget.map_or_else(|| unread.to_owned(), |one| interval(Some(one))));
-                row.extend(difference(self.against(runs, all, At::Budget)?));
-                let tokens = runs.iter().map(|run| run.last().tokens as f64).collect::<Vec<_>>();
-                row.push(
-                    Interval::over(&tokens)
-                        .map_or_else(String::new, |one| format!("{:.0}", one.mean)),
-                );
-                let wrong = runs.iter().filter_map(|run| run.mean(metrics::ROLLOUT_ALL_WRONG_FRAC));
-                row.push(mean(Interval::over(&wrong.collect::<Vec<_>>())));
+                let unread = if arm.is_supervised() { "none sampled" } else { "not reached" };
+                row.extend(words(&[unread, "", "", "", ""]));
             }
+            let tokens = runs.iter().map(|run| run.last().tokens as f64).collect::<Vec<_>>();
+            row.push(whole(Interval::over(&tokens)));
+            let wrong = runs.iter().filter_map(|run| run.mean(metrics::ROLLOUT_ALL_WRONG_FRAC));
+            row.push(interval(Interval::over(&wrong.collect::<Vec<_>>())));
             row.push(runs.len().to_string());
             rows.push(row);
         }
         let about = format!(
-            "Accuracy without hints, {} distribution. Intervals are 95 % over seeds (Student's t); p is a sign-flip \
-             test over problems, on the seeds that both arms have. It ignores how training seeds vary, which the \
-             interval shows, and is not corrected for the number of comparisons. Equal tokens: at {} sampled tokens, on \
-             the line between two evaluations; demonstrations and passes of a teacher do not count.",
+            "Accuracy without hints, {} distribution. Differences are on the same problems and the seeds that both arms \
+             have. {METHOD} Equal tokens: {}, on the line between two evaluations; demonstrations and passes of a teacher \
+             do not count. The columns of p are not corrected for the number of arms; table Q1 corrects.",
             if distribution == "in" { "in" } else { "out of" },
-            self.budget
+            self.budget.map_or_else(
+                || "the most that every seed of both arms of a row sampled".to_owned(),
+                |budget| format!("{budget}, by --budget")
+            ),
         );
         Ok(Table { id, title: title.to_owned(), about, header, rows })
     }
@@ -161,203 +187,57 @@ impl Report<'_> {
     ///
     /// An evaluation of fewer problems than the file has.
     pub(super) fn tables(&self) -> Result<Vec<Table>> {
-        let table = |id, title: &str, section, distribution: &str| {
-            self.table(id, title, section, distribution)
-        };
-        Ok(vec![
-            table("T1", "methods, in distribution", Section::Methods, "in")?,
-            table("T2", "methods, out of distribution", Section::Methods, "out")?,
-            table("T3", "ablation, in distribution", Section::Ablation, "in")?,
-            table("T3b", "ablation, out of distribution", Section::Ablation, "out")?,
-            table("C1", "ratio scheme and baseline, in distribution", Section::Ratio, "in")?,
-            table("C1b", "ratio scheme and baseline, out of distribution", Section::Ratio, "out")?,
-            table("C2", "placebo and unrelated hints, in distribution", Section::Placebo, "in")?,
-            table(
-                "C2b",
-                "placebo and unrelated hints, out of distribution",
-                Section::Placebo,
-                "out",
-            )?,
-            table(
-                "C3",
-                "sampling or scoring under the hint, in distribution",
-                Section::Teaching,
-                "in",
-            )?,
-            table(
-                "C3b",
-                "sampling or scoring under the hint, out of distribution",
-                Section::Teaching,
-                "out",
-            )?,
-        ])
-    }
-
-    /// A line per arm of the section: the mean over seeds of values at common places.
-    fn lines(&self, section: Section, values: impl Fn(&RunResult) -> Vec<(f64, f64)>) -> Vec<Line> {
-        let arms = self.arms().filter(|(arm, _)| arm.is_in(section));
-        let line = |(arm, runs): (&Arm, &[RunResult])| {
-            let mut at = BTreeMap::<usize, (f64, f64, f64)>::new();
-            for run in runs {
-                for (place, (x, y)) in values(run).into_iter().enumerate() {
-                    let sum = at.entry(place).or_default();
-                    *sum = (sum.0 + x, sum.1 + y, sum.2 + 1.0);
-                }
-            }
-            let points = at.into_values().map(|(x, y, count)| (x / count, y / count));
-            Line { name: arm.name.to_owned(), points: points.collect() }
-        };
-        arms.map(line).collect()
-    }
-
-    /// The figures, as HTML.
-    ///
-    /// # Errors
-    ///
-    /// As [`Report::tables`].
-    pub(super) fn figures(&self) -> Result<String> {
-        let of_all = |point: &Point| -> f64 {
-            let slice = ("in".to_owned(), None);
-            let values = self.slices.select(&slice, &point.outcomes).unwrap_or_default();
-            values.iter().sum::<f64>() / values.len().max(1) as f64
-        };
-        let curve = |name: &'static str, title: &str, section| {
-            let values = |run: &RunResult| -> Vec<(f64, f64)> {
-                run.curves[name].iter().map(|(step, value)| (*step as f64, *value)).collect()
-            };
-            chart(title, ("step", title), &self.lines(section, values))
-        };
-        let held_out = |title: &str, x: &str, place: &dyn Fn(&Point) -> f64| {
-            let values = |run: &RunResult| -> Vec<(f64, f64)> {
-                run.points.iter().map(|point| (place(point), of_all(point))).collect()
-            };
-            chart(title, (x, "held-out accuracy"), &self.lines(Section::Methods, values))
-        };
-        let mut html = String::from(
-            "<h2>Figures</h2><p>Means over seeds; every figure is ours.</p><div class=\"figures\">",
-        );
-        for (distribution, name) in
-            [("in", "F1: accuracy by level"), ("out", "F1: accuracy by level, out of distribution")]
-        {
-            html += &chart(name, ("level", "accuracy"), &self.by_level(distribution)?);
+        let mut tables = Vec::new();
+        for (ids, title, section) in [
+            (["T1", "T2"], "methods", Section::Methods),
+            (["T3", "T3b"], "ablation", Section::Ablation),
+            (["C1", "C1b"], "ratio scheme and baseline", Section::Ratio),
+            (["C2", "C2b"], "placebo and unrelated hints", Section::Placebo),
+            (["C3", "C3b"], "sampling or scoring under the hint", Section::Teaching),
+        ] {
+            let [inside, outside] = ids;
+            let [of_inside, of_outside] =
+                ["in", "out of"].map(|which| format!("{title}, {which} distribution"));
+            tables.push(self.table(inside, &of_inside, section, "in")?);
+            tables.push(self.table(outside, &of_outside, section, "out")?);
         }
-        html += &held_out("F2: held-out accuracy by step", "step", &|point| point.step as f64);
-        html += &curve(metrics::REWARD, "F2: reward", Section::Methods);
-        html += &curve(metrics::AFFINITY_EUR, "F3: EUR", Section::Ablation);
-        html += &curve(metrics::AFFINITY_UC, "F3: UC", Section::Ablation);
-        html += &curve(metrics::AFFINITY_VALUE, "F3: Affinity", Section::Ablation);
-        html +=
-            &curve(metrics::AFFINITY_BEHAVIOR_VALUE, "F3: Affinity of behavior", Section::Methods);
-        html += &curve(metrics::ENTROPY_TRAINED, "F4: entropy", Section::Methods);
-        html += &held_out("F5: held-out accuracy by sampled tokens", "sampled tokens", &|point| {
-            point.tokens as f64
-        });
-        let per_step = self.prompts_per_step as f64;
-        html += &held_out("F5: held-out accuracy by problems seen", "problems", &|point| {
-            point.step as f64 * per_step
-        });
-        html += &curve(
-            metrics::ROLLOUT_ALL_WRONG_FRAC,
-            "F5: share of all-wrong groups",
-            Section::Methods,
-        );
-        Ok(html + "</div>\n")
-    }
-
-    /// Final accuracy against the level.
-    fn by_level(&self, distribution: &str) -> Result<Vec<Line>> {
-        let mut lines = Vec::new();
-        for (arm, runs) in self.arms().filter(|(arm, _)| arm.is_in(Section::Methods)) {
-            let mut points = Vec::new();
-            for slice in self.slices.of_distribution(distribution) {
-                let level = slice.1.as_deref().and_then(|level| level.parse::<f64>().ok());
-                if let (Some(level), Some(one)) = (level, self.accuracy(runs, slice, At::End)?) {
-                    points.push((level, one.mean));
-                }
-            }
-            lines.push(Line { name: arm.name.to_owned(), points });
-        }
-        Ok(lines)
-    }
-
-    /// Everything as JSON, and as one CSV row per run, evaluation and slice.
-    ///
-    /// # Errors
-    ///
-    /// As [`Report::tables`].
-    pub(super) fn data(&self) -> Result<(Value, String)> {
-        let mut csv =
-            "arm,origin,seed,step,tokens,distribution,level,problems,accuracy\n".to_owned();
-        let mut runs = Vec::new();
-        for run in self.runs {
-            let mut points = Vec::new();
-            for point in &run.points {
-                let mut accuracy = Vec::new();
-                for distribution in ["in", "out"] {
-                    for slice in self.slices.of_distribution(distribution) {
-                        let values = self.slices.select(slice, &point.outcomes)?;
-                        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-                        let level = slice.1.as_deref().unwrap_or("all");
-                        let (arm, mark, seed) = (run.arm.name, run.arm.origin.mark(), run.seed);
-                        let Point { step, tokens, .. } = point;
-                        let count = values.len();
-                        let _ = writeln!(
-                            csv,
-                            "{arm},{mark},{seed},{step},{tokens},{distribution},{level},{count},{mean}"
-                        );
-                        accuracy.push(json!({ "distribution": distribution, "level": level, "problems": count, "accuracy": mean }));
-                    }
-                }
-                points.push(
-                    json!({ "step": point.step, "tokens": point.tokens, "accuracy": accuracy }),
-                );
-            }
-            let means = run.curves.keys().map(|name| ((*name).to_owned(), json!(run.mean(name))));
-            let means = means.collect::<serde_json::Map<_, _>>();
-            runs.push(json!({
-                "arm": run.arm.name, "origin": run.arm.origin, "seed": run.seed, "seconds": run.seconds,
-                "points": points, "means": means,
-            }));
-        }
-        let all = |distribution: &str| (distribution.to_owned(), None);
-        let mut comparisons = Vec::new();
-        for (arm, runs) in self.arms() {
-            for distribution in ["in", "out"] {
-                for (name, at) in [("equal_steps", At::End), ("equal_tokens", At::Budget)] {
-                    comparisons.push(json!({
-                        "arm": arm.name, "distribution": distribution, "at": name,
-                        "accuracy": self.accuracy(runs, &all(distribution), at)?,
-                        "against_first": self.against(runs, &all(distribution), at)?,
-                    }));
-                }
-            }
-        }
-        Ok((json!({ "budget_tokens": self.budget, "runs": runs, "comparisons": comparisons }), csv))
+        Ok(tables)
     }
 }
 
-fn interval(value: Option<Interval>) -> String {
-    match value {
-        None => String::new(),
-        Some(one) if one.seeds == 1 => format!("{:.3}", one.mean),
-        Some(one) => format!("{:.3} [{:.3}, {:.3}]", one.mean, one.low, one.high),
-    }
+/// How intervals and tests are made, for the reader of a table.
+pub(super) const METHOD: &str = "Intervals are 95 % by a bootstrap that draws seeds and problems together; with few \
+     seeds they are too narrow. p problems is a sign-flip test over problems, which ignores how seeds vary. p seeds is \
+     Student's paired t over seeds, which conclusions need.";
+
+fn words(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
-fn mean(value: Option<Interval>) -> String {
-    value.map_or_else(String::new, |one| format!("{:.3}", one.mean))
+pub(super) fn interval(value: Option<Interval>) -> String {
+    value.map_or_else(String::new, |one| {
+        let Interval { mean, low, high, .. } = one;
+        if low < high { format!("{mean:.3} [{low:.3}, {high:.3}]") } else { format!("{mean:.3}") }
+    })
 }
 
-fn difference(paired: Option<Paired>) -> [String; 2] {
-    match paired {
-        None => [String::new(), String::new()],
-        Some(Paired { difference: one, p }) => {
-            let range = if one.seeds > 1 {
-                format!(" [{:+.3}, {:+.3}]", one.low, one.high)
-            } else {
-                String::new()
-            };
-            [format!("{:+.3}{range}", one.mean), format!("{p:.4}")]
-        }
-    }
+fn whole(value: Option<Interval>) -> String {
+    value.map_or_else(String::new, |one| {
+        let Interval { mean, low, high, .. } = one;
+        if low < high { format!("{mean:.0} [{low:.0}, {high:.0}]") } else { format!("{mean:.0}") }
+    })
+}
+
+/// A difference with its interval, and both p.
+pub(super) fn difference(paired: Option<Paired>) -> [String; 3] {
+    let Some(Paired { difference: one, p_problems, p_seeds }) = paired else {
+        return [String::new(), String::new(), String::new()];
+    };
+    let Interval { mean, low, high, .. } = one;
+    let range = if low < high { format!(" [{low:+.3}, {high:+.3}]") } else { String::new() };
+    [format!("{mean:+.3}{range}"), format!("{p_problems:.4}"), p_value(p_seeds)]
+}
+
+pub(super) fn p_value(p: Option<f64>) -> String {
+    p.map_or_else(String::new, |p| format!("{p:.4}"))
 }

@@ -10,11 +10,35 @@ use hint_rollout::evaluate::Evaluation;
 use serde::Serialize;
 
 use super::arms::Arm;
-use super::scale::DISTRIBUTION;
+use super::held_out::{DISTRIBUTION, SET, original};
 use crate::run_log::RunLog;
 
-/// One slice of the held-out problems: a distribution, and a level of it or all of them.
-pub(super) type Slice = (String, Option<String>);
+/// One slice of the held-out problems: all of a distribution, or a part of it.
+pub(super) type Slice = (String, Option<Part>);
+
+/// A part of a distribution.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// One of its sets, with its place in the file.
+    Set(usize, String),
+    /// One level of all its sets.
+    Level(String),
+}
+
+impl Part {
+    /// Its name in a table.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Set(_, name) => name.clone(),
+            Self::Level(level) => format!("level {level}"),
+        }
+    }
+}
+
+/// The name of a slice in its distribution.
+pub(super) fn part_name(slice: &Slice) -> String {
+    slice.1.as_ref().map_or_else(|| "all".to_owned(), Part::name)
+}
 
 /// One evaluation of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -33,22 +57,40 @@ pub(super) struct RunResult {
     pub(super) arm: &'static Arm,
     pub(super) seed: u64,
     pub(super) points: Vec<Point>,
-    /// Metrics by step.
-    pub(super) curves: BTreeMap<&'static str, Vec<(u64, f64)>>,
+    /// Metrics by step: those of [`curves`] that the run has.
+    pub(super) curves: BTreeMap<String, Vec<(u64, f64)>>,
     pub(super) seconds: f64,
 }
 
-/// The metrics that figures show.
-pub(super) const CURVES: [&str; 8] = [
-    metrics::REWARD,
-    metrics::ROLLOUT_PASS_RATE,
-    metrics::ROLLOUT_ALL_WRONG_FRAC,
-    metrics::ENTROPY_TRAINED,
-    metrics::AFFINITY_VALUE,
-    metrics::AFFINITY_EUR,
-    metrics::AFFINITY_UC,
-    metrics::AFFINITY_BEHAVIOR_VALUE,
-];
+/// The metrics that figures and data show. EUR, UC and Affinity are of all trained tokens, of each kind of completion, of
+/// the distribution that sampled, and of the hint that teaches.
+pub(super) fn curves() -> Vec<String> {
+    let all = [
+        metrics::REWARD,
+        metrics::ROLLOUT_PASS_RATE,
+        metrics::ROLLOUT_ALL_WRONG_FRAC,
+        metrics::ENTROPY_TRAINED,
+        metrics::AFFINITY_VALUE,
+        metrics::AFFINITY_EUR,
+        metrics::AFFINITY_UC,
+        metrics::AFFINITY_BEHAVIOR_VALUE,
+        metrics::AFFINITY_BEHAVIOR_EUR,
+        metrics::AFFINITY_BEHAVIOR_UC,
+        metrics::AFFINITY_TEACHER_VALUE,
+        metrics::AFFINITY_TEACHER_EUR,
+        metrics::AFFINITY_TEACHER_UC,
+        metrics::TEACHER_DELTA,
+    ];
+    let families =
+        [metrics::AFFINITY_SOURCE_VALUE, metrics::AFFINITY_SOURCE_EUR, metrics::AFFINITY_SOURCE_UC];
+    let of_kinds = families
+        .iter()
+        .flat_map(|family| KINDS.into_iter().map(|kind| metrics::member(family, kind)));
+    all.into_iter().map(str::to_owned).chain(of_kinds).collect()
+}
+
+/// Kinds of completions whose Affinity a run measures apart.
+const KINDS: [&str; 4] = ["plain", "hinted", "prefix", "demonstration"];
 
 impl RunResult {
     /// Reads the run in `dir`, if it has taken all its `steps`.
@@ -76,9 +118,15 @@ impl RunResult {
                 points.push(Point { step, tokens, outcomes: outcomes(&evaluation) });
             }
         }
-        let curves = CURVES.into_iter().map(|name| (name, log.values(name).collect()));
+        let mut found = BTreeMap::new();
+        for name in curves() {
+            let values = log.values(&name).collect::<Vec<_>>();
+            if !values.is_empty() {
+                found.insert(name, values);
+            }
+        }
         let seconds = log.total(metrics::timings::STEP);
-        Ok(Some(Self { arm, seed, points, curves: curves.collect(), seconds }))
+        Ok(Some(Self { arm, seed, points, curves: found, seconds }))
     }
 
     /// The last evaluation.
@@ -121,10 +169,15 @@ pub(super) fn is_done(dir: &Path, steps: u64) -> Result<bool> {
     Ok(done && RunDir::evaluation(dir, steps)?.is_some())
 }
 
+/// Share of correct completions of each problem, over all its copies.
 fn outcomes(evaluation: &Evaluation) -> BTreeMap<String, f64> {
-    let share = |correct: usize, count: usize| correct as f64 / count.max(1) as f64;
-    let outcomes = evaluation.problems.iter();
-    outcomes.map(|one| (one.id.clone(), share(one.correct, one.verdicts.len()))).collect()
+    let mut counts = BTreeMap::<&str, (usize, usize)>::new();
+    for one in &evaluation.problems {
+        let count = counts.entry(original(&one.id)).or_default();
+        *count = (count.0 + one.correct, count.1 + one.verdicts.len());
+    }
+    let share = |(correct, count): (usize, usize)| correct as f64 / count.max(1) as f64;
+    counts.into_iter().map(|(id, count)| (id.to_owned(), share(count))).collect()
 }
 
 /// The held-out problems, by slice.
@@ -141,25 +194,32 @@ impl Slices {
     /// long or cannot be judged, and those beyond `evaluation.max_problems`.
     pub(super) fn of(problems: &[Problem], runs: &[RunResult]) -> Self {
         let mut ids = BTreeMap::<Slice, Vec<String>>::new();
-        let mut missing = 0;
-        for problem in problems {
+        let (mut missing, mut sets) = (0, Vec::new());
+        for problem in problems.iter().filter(|problem| original(&problem.id) == problem.id) {
             let mut points = runs.iter().flat_map(|run| &run.points);
             if points.any(|point| !point.outcomes.contains_key(&problem.id)) {
                 missing += 1;
                 continue;
             }
             let distribution = problem.text_of(DISTRIBUTION).unwrap_or_default();
-            let levels = [None, problem.level.clone()]
-                .into_iter()
-                .take(1 + usize::from(problem.level.is_some()));
-            for level in levels {
-                ids.entry((distribution.clone(), level)).or_default().push(problem.id.clone());
+            let mut parts = vec![None];
+            if let Some(set) = problem.text_of(SET) {
+                let place = sets.iter().position(|known| *known == set);
+                let place = place.unwrap_or_else(|| {
+                    sets.push(set.clone());
+                    sets.len() - 1
+                });
+                parts.push(Some(Part::Set(place, set)));
+            }
+            parts.extend(problem.level.clone().map(|level| Some(Part::Level(level))));
+            for part in parts {
+                ids.entry((distribution.clone(), part)).or_default().push(problem.id.clone());
             }
         }
         Self { ids, missing }
     }
 
-    /// The slices of one distribution: all of it, then its levels.
+    /// The slices of one distribution: all of it, then its sets and its levels.
     pub(super) fn of_distribution<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Slice> {
         self.ids.keys().filter(move |(distribution, _)| distribution == name)
     }

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use hint_grpo::GrpoConfig;
 use hint_rollout::data::HeldOut;
 use hint_rollout::{Problem, read_problems};
-use serde_json::json;
 
+use super::held_out::{HeldOutSet, marked, read_sets};
 use crate::tasks::{FAMILIES, LEVELS, problems, write::write};
 
 /// Scale of the reproduction.
@@ -50,20 +50,27 @@ impl Scale {
     }
 }
 
-/// Column of a held-out problem: whether it is `in` or `out` of the distribution that is trained on.
-pub(super) const DISTRIBUTION: &str = "distribution";
-
 /// Training problems of the scale `tiny`.
 const TRAIN: usize = 4000;
 /// Held-out problems of each level of the scale `tiny`, in and out of distribution.
 const HELD_OUT: [usize; 2] = [30, 20];
+
+/// The user's files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given<'g> {
+    /// Problems to train on.
+    pub(super) train: Option<&'g Path>,
+    /// Problems to evaluate on, in and out of distribution.
+    pub(super) inside: &'g [HeldOutSet],
+    pub(super) outside: &'g [HeldOutSet],
+}
 
 /// The problems of a reproduction, as files.
 #[derive(Debug, Clone)]
 pub(super) struct Data {
     /// Problems to train on.
     pub(super) train: PathBuf,
-    /// Problems to evaluate on, each with its [`DISTRIBUTION`].
+    /// Problems to evaluate on, each with its [`DISTRIBUTION`](super::held_out::DISTRIBUTION).
     pub(super) held_out: PathBuf,
 }
 
@@ -73,11 +80,12 @@ impl Data {
     /// # Errors
     ///
     /// Files that cannot be read or written; held-out problems other than those that runs in `out` were evaluated on.
-    pub(super) fn prepare(scale: Scale, out: &Path, given: [Option<&Path>; 3]) -> Result<Self> {
-        let [train, inside, outside] = given;
+    pub(super) fn prepare(scale: Scale, out: &Path, given: Given<'_>) -> Result<Self> {
+        let Given { train, inside, outside } = given;
         let held_out = out.join("held_out.jsonl");
         if scale == Scale::Tiny {
-            ensure!(given == [None; 3], "the scale `tiny` makes its own problems");
+            let is_own = train.is_none() && inside.is_empty() && outside.is_empty();
+            ensure!(is_own, "the scale `tiny` makes its own problems");
             let train = out.join("train.jsonl");
             keep(&train, &problems(FAMILIES[0], false, TRAIN)?)?;
             let parts = FAMILIES.iter().zip(HELD_OUT).zip(["in", "out"]);
@@ -89,11 +97,9 @@ impl Data {
             return Ok(Self { train, held_out });
         }
         let train = train.context("name the problems to train on with --problems FILE")?;
-        let inside = inside.context("name held-out problems with --held-out FILE")?;
-        let mut all = marked(read_problems(inside)?, "in");
-        if let Some(outside) = outside {
-            all.extend(marked(read_problems(outside)?, "out"));
-        }
+        ensure!(!inside.is_empty(), "name held-out problems with --held-out FILE");
+        let mut all = read_sets(inside, "in")?;
+        all.extend(read_sets(outside, "out")?);
         keep(&held_out, &all)?;
         Ok(Self { train: train.to_owned(), held_out })
     }
@@ -130,16 +136,6 @@ pub(super) fn is_of_all_arms(entry: &str) -> Result<()> {
     };
     ensure!(!is_of_the_method, "--set {entry}: each arm's preset decides `{key}`");
     Ok(())
-}
-
-/// The problems with their distribution, and with ids that no problem of another file has.
-fn marked(problems: Vec<Problem>, distribution: &str) -> Vec<Problem> {
-    let mark = |mut problem: Problem| {
-        problem.id = format!("{distribution}/{}", problem.id);
-        problem.columns.insert(DISTRIBUTION.to_owned(), json!(distribution));
-        problem
-    };
-    problems.into_iter().map(mark).collect()
 }
 
 /// Writes problems, or checks that the file has the same ones.

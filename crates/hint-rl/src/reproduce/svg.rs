@@ -9,6 +9,8 @@ use super::html::escape;
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) points: Vec<(f64, f64)>,
+    /// The lower and the upper end of the interval of each point; empty without intervals.
+    pub(super) band: Vec<(f64, f64)>,
 }
 
 const SIZE: (f64, f64) = (560.0, 300.0);
@@ -30,7 +32,8 @@ pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
         return String::new();
     }
     let x = bounds(&|| points().map(|(x, _)| x).collect());
-    let (low, high) = bounds(&|| points().map(|(_, y)| y).collect());
+    let ends = || lines.iter().flat_map(|line| &line.band).flat_map(|(low, high)| [*low, *high]);
+    let (low, high) = bounds(&|| points().map(|(_, y)| y).chain(ends()).collect());
     let y = (low.min(0.0), high);
     let (top, right, bottom, left) = MARGIN;
     let at = |(px, py): (f64, f64)| {
@@ -65,11 +68,22 @@ pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
         );
     }
     for (at_line, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
-        let path = line.points.iter().map(|point| {
-            let (across, down) = at(*point);
-            format!("{across:.1},{down:.1}")
-        });
-        let path = path.collect::<Vec<_>>().join(" ");
+        let path = |points: &mut dyn Iterator<Item = (f64, f64)>| {
+            let point = |point| {
+                let (across, down) = at(point);
+                format!("{across:.1},{down:.1}")
+            };
+            points.map(point).collect::<Vec<_>>().join(" ")
+        };
+        let band = || line.points.iter().zip(&line.band);
+        if !line.band.is_empty() {
+            let upper = band().map(|((x, _), (_, high))| (*x, *high));
+            let lower = band().rev().map(|((x, _), (low, _))| (*x, *low));
+            let color = at_line % COLORS;
+            let around = path(&mut upper.chain(lower));
+            let _ = write!(svg, "<polygon style=\"fill:var(--c{color})\" points=\"{around}\"/>");
+        }
+        let path = path(&mut line.points.iter().copied());
         let _ = write!(
             svg,
             "<polyline {} points=\"{path}\"><title>{}</title></polyline>",
@@ -119,6 +133,7 @@ mod tests {
         let line = |name: &str, points: &[(f64, f64)]| Line {
             name: name.to_owned(),
             points: points.to_vec(),
+            band: Vec::new(),
         };
         let lines =
             [line("a<b", &[(0.0, 0.0), (1.0, 0.5)]), line("empty", &[]), line("c", &[(0.0, 1.0)])];
@@ -128,5 +143,13 @@ mod tests {
         // The largest value is at the top, the smallest at the bottom.
         assert!(svg.contains("points=\"52.0,260.0 548.0,137.0\""), "{svg}");
         assert_eq!(chart("title", ("x", "y"), &lines[1..2]), "");
+    }
+
+    #[test]
+    fn a_band_goes_along_the_upper_ends_and_back_along_the_lower_ones() {
+        let points = vec![(0.0, 0.5), (1.0, 0.5)];
+        let line = Line { name: "a".to_owned(), points, band: vec![(0.0, 1.0), (0.25, 0.75)] };
+        let svg = chart("title", ("step", "accuracy"), &[line]);
+        assert!(svg.contains("<polygon style=\"fill:var(--c0)\" points=\"52.0,14.0 548.0,75.5 548.0,198.5 52.0,260.0\"/>"), "{svg}");
     }
 }

@@ -3,6 +3,7 @@
 use clap::FromArgMatches as _;
 
 use super::arms::ARMS;
+use super::results::Part;
 use super::*;
 use crate::presets;
 
@@ -12,17 +13,19 @@ fn options(args: &[&str]) -> Options {
     Options::from_arg_matches(&command.try_get_matches_from(args).unwrap()).unwrap()
 }
 
+fn plan<'p>(options: &'p Options, out: &'p Path, data: &'p Data) -> Plan<'p> {
+    Plan { options, device: DeviceChoice::Cpu, compute: Compute::F32, out, data }
+}
+
 #[test]
 fn every_arm_is_a_valid_configuration_and_no_two_are_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
     let options = options(&[]);
     let arms = chosen(&[]).unwrap();
     let mut seen = Vec::new();
     for arm in &arms {
-        let Task { settings, .. } =
-            task(&options, (DeviceChoice::Cpu, Compute::F32), folder.path(), &data, arm, 3)
-                .unwrap();
+        let Task { settings, .. } = plan(&options, folder.path(), &data).task(arm, 3).unwrap();
         let method = &settings.methods[0];
         let config = settings.config(method);
         assert_eq!((config.run.seed, config.run.num_minibatches), (3, 2), "{}", arm.name);
@@ -58,9 +61,12 @@ fn the_published_setting_is_that_of_the_paper_and_takes_files() {
     std::fs::write(&file, r#"{"id": "a", "question": "1 + 1?", "answer": "2", "level": 1}"#)
         .unwrap();
     let data = |scale, files| Data::prepare(scale, &folder.path().join("out"), files);
-    let error = data(Scale::Paper, [None; 3]).unwrap_err().to_string();
+    let error = data(Scale::Paper, Given::default()).unwrap_err().to_string();
     assert!(error.contains("--problems"), "{error}");
-    let data = data(Scale::Paper, [Some(&file), Some(&file), Some(&file)]).unwrap();
+    let set = |text: &str| [HeldOutSet::parse(text).unwrap()];
+    let (inside, outside) = (set(&file.to_string_lossy()), set(&file.to_string_lossy()));
+    let given = Given { train: Some(&file), inside: &inside, outside: &outside };
+    let data = data(Scale::Paper, given).unwrap();
     let config = data.config(Scale::Paper, &[], 42).unwrap();
     let default = GrpoConfig::default();
     assert_eq!(config.optimizer.learning_rate, default.optimizer.learning_rate);
@@ -76,7 +82,7 @@ fn the_published_setting_is_that_of_the_paper_and_takes_files() {
     assert_eq!(
         slices
             .select(
-                &("out".to_owned(), Some("1".to_owned())),
+                &("out".to_owned(), Some(Part::Level("1".to_owned()))),
                 &[("in/a".to_owned(), 0.25), ("out/a".to_owned(), 0.5)].into()
             )
             .unwrap(),
@@ -87,12 +93,13 @@ fn the_published_setting_is_that_of_the_paper_and_takes_files() {
 #[test]
 fn other_problems_than_those_of_earlier_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap();
-    Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap();
+    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
     let held_out = folder.path().join("held_out.jsonl");
     let text = std::fs::read_to_string(&held_out).unwrap();
     std::fs::write(&held_out, text.lines().next().unwrap()).unwrap();
-    let error = Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap_err().to_string();
+    let error =
+        Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap_err().to_string();
     assert!(error.contains("choose another --out"), "{error}");
 }
 
@@ -108,12 +115,13 @@ fn settings_of_the_method_and_other_settings_than_before_are_refused() {
         assert_eq!(scale::is_of_all_arms(entry).is_ok(), holds, "{entry}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), [None; 3]).unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
     let keep = |args: &[&str], model: &str, arm: &str| {
         let arms = chosen(&[arm.to_owned()]).unwrap();
-        let place = (DeviceChoice::Cpu, Compute::F32);
-        let task = task(&options(args), place, folder.path(), &data, arms[0], 0).unwrap();
-        manifest::keep(&folder.path().join("manifest.json"), &data.train, model, &[task])
+        let options = options(args);
+        let task = plan(&options, folder.path(), &data).task(arms[0], 0).unwrap();
+        let path = folder.path().join("manifest.json");
+        manifest::keep(&path, &data.train, model, std::iter::once(&task), None)
     };
     keep(&[], "tiny-tasks", "grpo").unwrap();
     keep(&[], "tiny-tasks", "hint").unwrap();
@@ -121,27 +129,182 @@ fn settings_of_the_method_and_other_settings_than_before_are_refused() {
     let error = keep(&["--set", "run.steps=3"], "tiny-tasks", "grpo").unwrap_err().to_string();
     assert!(error.contains("other settings of grpo"), "{error}");
     assert!(keep(&[], "smollm2", "hint").unwrap_err().to_string().contains("tiny-tasks"));
+    let error = keep(&["--warmup-steps", "5"], "tiny-tasks", "grpo").unwrap_err().to_string();
+    assert!(error.contains("other settings of grpo"), "{error}");
 }
 
-/// Between 10 and 30 tokens, accuracy goes from 0 to 1.
 #[test]
-fn equal_tokens_are_read_between_two_evaluations() {
+fn all_arms_start_from_one_warm_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let options = options(&["--warmup-steps", "7", "--seeds", "4,5"]);
+    let plan = plan(&options, folder.path(), &data);
+    let warmup = plan.warmup().unwrap().unwrap();
+    assert_eq!((warmup.steps, warmup.settings.config.run.seed), (7, 4));
+    assert_eq!((warmup.settings.model.as_str(), plan.first_model()), ("tiny-tasks", "tiny-tasks"));
+    assert!(warmup.settings.methods[0].is_supervised());
+    let of_arms = chosen(&["grpo".to_owned(), "hint".to_owned()]).unwrap();
+    for (arm, seed) in of_arms.into_iter().zip([4, 5]) {
+        let task = plan.task(arm, seed).unwrap();
+        assert_eq!(Path::new(&task.settings.model), warmup.dir);
+        assert_eq!((task.steps, task.settings.threads), (150, Some(1)));
+    }
+}
+
+#[test]
+fn sets_and_repeats_become_parts_and_means() {
+    let problem = |id: &str, set: &str, level: &str| {
+        let mut problem = hint_rollout::Problem::new(id, "?", "1");
+        problem.level = Some(level.to_owned());
+        problem.columns.insert("distribution".to_owned(), json!("in"));
+        problem.columns.insert("set".to_owned(), json!(set));
+        problem
+    };
+    let problems = [
+        problem("in/z/a", "z", "2"),
+        problem("in/b/a", "b", "1"),
+        problem("in/b/a#repeat-2", "b", "1"),
+    ];
+    let slices = Slices::of(&problems, &[]);
+    let names = slices.of_distribution("in").map(results::part_name).collect::<Vec<_>>();
+    assert_eq!(
+        names,
+        ["all", "z", "b", "level 1", "level 2"],
+        "sets are in the order of the options"
+    );
+    let outcomes = [("in/z/a".to_owned(), 1.0), ("in/b/a".to_owned(), 0.5)].into();
+    let all = slices.select(slices.of_distribution("in").next().unwrap(), &outcomes).unwrap();
+    assert_eq!(all, [1.0, 0.5], "a copy is no problem of its own");
+}
+
+/// A run whose accuracy on the one problem goes from 0 to 1 after ten tokens, until `last`.
+fn result(name: &str, seed: u64, last: u64) -> RunResult {
     let point = |step, tokens, value| results::Point {
         step,
         tokens,
-        outcomes: [("a".to_owned(), value)].into(),
+        outcomes: [("in/a".to_owned(), value)].into(),
     };
-    let run = |name: &str| RunResult {
+    RunResult {
         arm: chosen(&[name.to_owned()]).unwrap()[0],
-        seed: 0,
-        points: vec![point(0, 0, 0.0), point(1, 10, 0.0), point(2, 30, 1.0)],
-        curves: std::collections::BTreeMap::new(),
+        seed,
+        points: vec![point(0, 0, 0.0), point(1, 10, 0.0), point(2, last, 1.0)],
+        curves: BTreeMap::new(),
         seconds: 0.0,
-    };
-    let at = |budget| run("grpo").at_tokens(budget).map(|point| point.outcomes["a"]);
+    }
+}
+
+fn one_problem() -> Vec<hint_rollout::Problem> {
+    let mut problem = hint_rollout::Problem::new("in/a", "?", "1").with_hint("Think.");
+    problem.columns.insert("distribution".to_owned(), json!("in"));
+    vec![problem]
+}
+
+#[test]
+fn equal_tokens_are_read_between_two_evaluations() {
+    let at = |tokens| result("grpo", 0, 30).at_tokens(tokens).map(|point| point.outcomes["in/a"]);
     assert_eq!(
         [at(5), at(10), at(15), at(30), at(31)],
         [Some(0.0), Some(0.0), Some(0.25), Some(1.0), None]
     );
-    assert!(run("sft").at_tokens(15).is_none());
+    assert!(result("sft", 0, 30).at_tokens(15).is_none());
+}
+
+/// The fewest tokens of the pair are `teach`'s 20, although one run of `grpo` sampled 40.
+#[test]
+fn equal_tokens_are_the_most_that_every_run_of_a_pair_sampled() {
+    let runs = [
+        result("grpo", 0, 40),
+        result("grpo", 1, 30),
+        result("sft", 0, 40),
+        result("teach", 0, 20),
+        result("teach", 1, 30),
+    ];
+    let slices = Slices::of(&one_problem(), &runs);
+    let report = |budget| Report { runs: &runs, slices: &slices, budget, prompts_per_step: 1 };
+    let tokens = |one: &str, other: &str, budget| {
+        let report = report(budget);
+        report.equal_tokens(report.arm(one).unwrap(), report.arm(other).unwrap())
+    };
+    assert_eq!(tokens("teach", "grpo", None), Some(20));
+    assert_eq!(tokens("grpo", "grpo", None), Some(30));
+    assert_eq!(tokens("teach", "grpo", Some(15)), Some(15));
+    assert_eq!(tokens("teach", "grpo", Some(25)), None, "one run did not sample so many");
+    assert_eq!(tokens("sft", "grpo", None), None, "nothing is sampled");
+    let tables = report(None).tables().unwrap();
+    let c3 = tables.iter().find(|table| table.id == "C3").unwrap();
+    let column = |name: &str| c3.header.iter().position(|head| head == name).unwrap();
+    let row = c3.rows.iter().find(|row| row[0] == "teach").unwrap();
+    assert_eq!(row[column("equal tokens")], "20");
+    // At 20 tokens, one run is at its end and the other is half way from 0 to 1.
+    assert!(row[column("accuracy there")].starts_with("0.750 ["), "{row:?}");
+}
+
+#[test]
+fn controls_stand_beside_what_they_control() {
+    let names = ["grpo", "hint", "hint_placebo", "teach", "teach_placebo", "teach_unrelated"];
+    let runs = names.iter().map(|name| result(name, 0, 20)).collect::<Vec<_>>();
+    let slices = Slices::of(&one_problem(), &runs);
+    let report = Report { runs: &runs, slices: &slices, budget: None, prompts_per_step: 1 };
+    let tables = report.tables().unwrap();
+    let arms = |id: &str| {
+        let table = tables.iter().find(|table| table.id == id).unwrap();
+        table.rows.iter().skip(1).map(|row| row[0].as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(arms("C2"), names);
+    assert_eq!(arms("T1"), ["grpo", "hint", "hint_placebo"]);
+    assert_eq!(arms("C3"), names);
+    assert!(
+        tables.iter().all(|table| table.rows.iter().all(|row| row.len() == table.header.len()))
+    );
+}
+
+/// `hint` solves what `grpo` does not, in every seed; `teach` is as good as `hint`.
+#[test]
+fn a_question_is_settled_by_the_test_over_seeds() {
+    let with = |name: &str, seed: u64, value: f64| {
+        let mut run = result(name, seed, 20);
+        run.points[2].outcomes = [("in/a".to_owned(), value)].into();
+        run
+    };
+    let runs = (0..3).map(|seed| with("grpo", seed, 0.1));
+    let runs = runs.chain((0..3).map(|seed| with("hint", seed, 0.8 + 0.01 * seed as f64)));
+    let runs = runs.chain((0..3).map(|seed| with("teach", seed, 0.82 - 0.01 * seed as f64)));
+    let runs = runs.collect::<Vec<_>>();
+    let slices = Slices::of(&one_problem(), &runs);
+    let report = Report { runs: &runs, slices: &slices, budget: None, prompts_per_step: 1 };
+    let tables = report.questions().unwrap();
+    let answer = |question: &str| {
+        let row = tables[0].rows.iter().find(|row| row[1] == question).unwrap();
+        row[8].clone()
+    };
+    assert_eq!(answer("hint − grpo"), "yes");
+    assert_eq!(answer("hint − teach"), "open");
+    let found = report.json().unwrap();
+    let questions = found["questions"].as_array().unwrap();
+    assert!(questions.iter().any(|one| one["arm"] == "hint" && one["against"] == "teach"));
+    assert_eq!(found["curves"]["hint"]["accuracy/in"][2][0], 2.0);
+    assert!(!report.figures().unwrap().contains("NaN"));
+    assert_eq!(report.csv().unwrap().lines().count(), 1 + 9 * 3);
+}
+
+/// The hints of other problems help less than the problem's own, and the file is read back as it was.
+#[test]
+fn hints_are_measured_once_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let options = options(&["--arms", "hint_direct,hint_placebo"]);
+    let plan = plan(&options, folder.path(), &data);
+    let arms = chosen(&options.arms).unwrap();
+    let tasks = arms.iter().map(|arm| plan.task(arm, 0).unwrap()).collect::<Vec<_>>();
+    let path = folder.path().join("rivals.json");
+    assert_eq!(rivals::read(&path).unwrap(), []);
+    assert_eq!(rivals::measure(&path, &tasks[..1], 20).unwrap(), [], "one kind has no rival");
+    let measured = rivals::measure(&path, &tasks, 20).unwrap();
+    assert_eq!(rivals::read(&path).unwrap(), measured);
+    assert_eq!(rivals::measure(&path, &[], 20).unwrap(), measured);
+    let gap = |source: &str| {
+        let of = measured.iter().filter(|one| one.source == source);
+        of.map(rivals::Measured::accuracy_gap).sum::<f64>()
+    };
+    assert!(gap("direct") > gap("placebo"), "{measured:?}");
 }
