@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,8 +14,8 @@ use crate::process::{build, check, output, read, scratch};
 use crate::tidy::markdown::Markdown;
 use hint_libtorch::Host;
 
-/// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation, and the
-/// tutorial of the book. Profile and features are those of the tests, so that nothing is built a second time.
+/// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation, a
+/// reproduction and the tutorial of the book. Profile and features are those of the tests, so that nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     run_all(host, scratch()?.path())
 }
@@ -50,6 +51,7 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;
     several_processes(&programs[PROGRAM], out)?;
+    reproduction(&programs[PROGRAM], &out.join("reproductions"))?;
     tutorial(host, &programs, &out.join("tutorial"))
 }
 
@@ -82,6 +84,46 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
             std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
         };
         ensure!(bytes("alone")? == bytes("shared")?, "`{file}` of two processes differs");
+    }
+    Ok(())
+}
+
+/// Runs a small reproduction. Stops another one in its first run and continues it: both must have the same results, and
+/// the report alone must write them once more.
+fn reproduction(program: &Path, out: &Path) -> Result<()> {
+    let command = |name: &str, more: &[&str]| {
+        let options = "reproduce --arms grpo,hint --seeds 0 --jobs 1 --set run.steps=4 --set run.checkpoint_every=1 \
+                       --set evaluation.every=2 --set evaluation.max_problems=40 \
+                       --set evaluation.completions_per_problem=1 --out";
+        let mut command = Command::new(program);
+        command.args(options.split_whitespace()).arg(out.join(name)).args(more);
+        command
+    };
+    check(&mut command("unbroken", &[]))?;
+    let broken = out.join("broken");
+    let mut child = command("broken", &[]).spawn()?;
+    let first = broken.join("runs/grpo/seed-0/grpo/checkpoints/step-00000001");
+    while !first.exists() && child.try_wait()?.is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    check(Command::new("kill").arg("-INT").arg(child.id().to_string()))?;
+    let code = child.wait()?.code();
+    ensure!(code == Some(130), "the reproduction was to be stopped; its exit code is {code:?}");
+    ensure!(!broken.join("runs/hint").exists(), "the reproduction went on after the signal");
+    check(&mut command("broken", &[]))?;
+    let results = |name: &str| read(&out.join(name).join("results.csv"));
+    let unbroken = results("unbroken")?;
+    ensure!(unbroken.lines().count() > 12, "the results have too few rows");
+    ensure!(results("broken")? == unbroken, "the results of a continued reproduction differ");
+    std::fs::remove_file(broken.join("results.csv"))?;
+    check(&mut command("broken", &["--report-only"]))?;
+    ensure!(results("broken")? == unbroken, "the results of `--report-only` differ");
+    let json = read_json(&broken.join("results.json"))?;
+    let runs = json["runs"].as_array().map_or(0, Vec::len);
+    ensure!(runs == 2, "`results.json` has {runs} runs");
+    let page = read(&broken.join("report.html"))?;
+    for part in ["id=\"Q1\"", "id=\"T1\"", "id=\"T4\"", "<polygon", "hint-rl reproduce --arms"] {
+        ensure!(page.contains(part), "the report of the reproduction lacks `{part}`");
     }
     Ok(())
 }
