@@ -328,7 +328,7 @@ fn write_report(
     let planned = arms.len() * options.seeds.len();
     let about = format!(
         "<p>{} runs of {planned} are done. Source: <i>paper</i> is an arm of HINT's paper, <i>code</i> of its reference code, \
-         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last table. All arms and seeds \
+         <i>ours</i> one that this repository adds. Numbers are ours, except those of the last two tables. All arms and seeds \
          start from the same weights. {} of {} held-out problems are not in every evaluation, and left out.</p>",
         runs.len(),
         slices.missing,
@@ -336,7 +336,8 @@ fn write_report(
     );
     let html = tables.iter().map(html::Table::html).collect::<String>();
     let sessions = manifest::html(sessions);
-    let body = about + &sessions + &html + &report.figures()? + &hints::published().html();
+    let published = hints::published().iter().map(html::Table::html).collect::<String>();
+    let body = about + &sessions + &html + &report.figures()? + &published;
     write(
         &out.join("report.html"),
         &page(&title, include_str!("../report/html/style.css"), &body),
