@@ -88,8 +88,8 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs a small reproduction. Stops another one in its first run and continues it: both must have the same results, and
-/// the report alone must write them once more.
+/// Runs a small reproduction. Stops another one in its first run and continues it. Both must have the same results, and
+/// `--report-only` must write them once more.
 fn reproduction(program: &Path, out: &Path) -> Result<()> {
     let command = |name: &str, more: &[&str]| {
         let options = "reproduce --arms grpo,hint --seeds 0 --jobs 1 --set run.steps=4 --set run.checkpoint_every=1 \

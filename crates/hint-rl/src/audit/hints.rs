@@ -67,8 +67,8 @@ struct Difficulty {
     wrong: usize,
 }
 
-/// Hints of one column and one level: those that give the answer or the value of a step away, and those that state
-/// another answer.
+/// Hints of one column and one level. Counted apart are those that give the answer or the value of a step away, and those
+/// that state another answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct HintCounts {
     pub(crate) column: String,

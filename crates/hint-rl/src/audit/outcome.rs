@@ -196,8 +196,8 @@ fn alternatives(scores: &TokenScores) -> Result<(&Tensor, &Tensor)> {
     Ok((&found.tokens, &found.logprobs))
 }
 
-/// The fit of a teacher: the policy's most likely tokens with their log-probabilities, the teacher's log-probabilities
-/// of them, and the teacher's own most likely tokens. All are `[completion tokens, k]`.
+/// The fit of a teacher. Given are the policy's most likely tokens with their log-probabilities, and the teacher's
+/// log-probabilities of them. Last come the teacher's own most likely tokens. All are `[completion tokens, k]`.
 fn fit(
     (tokens, policy): (&Tensor, &Tensor),
     teacher: &Tensor,

@@ -58,8 +58,8 @@ pub(super) struct Arm {
 }
 
 impl Arm {
-    /// Whether a table has it. The controls of hints that are sampled under are in every table, those of hints that
-    /// teach in the tables of such hints.
+    /// Whether a table has it. Controls that are sampled under are in every table. Those that teach are in the tables of
+    /// teaching hints.
     pub(super) fn is_in(&self, section: Section) -> bool {
         self.sections.contains(&section) || (self.is_control() && !self.set.contains(&TEACH))
     }

@@ -46,8 +46,8 @@ impl HeldOutSet {
     }
 }
 
-/// The problems of all sets of a distribution, each with its distribution, its set where there are several, and an id
-/// that no problem of another set has.
+/// The problems of all sets of a distribution. Each has its distribution, and its set where there are several. No two
+/// have the same id.
 ///
 /// # Errors
 ///

@@ -36,8 +36,8 @@ pub(super) fn table(counts: &[HintCounts]) -> Table {
     Table {
         id: "T4",
         title: "audit of the hints".to_owned(),
-        about: "Hints of training problems in which the leak detector finds the answer or the value of a step, and hints \
-                that state another answer than the reference. (ours)"
+        about: "Hints of training problems that give the answer or the value of a step away, or state another answer than \
+                the reference. (ours)"
             .to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: counts.iter().map(row).collect(),

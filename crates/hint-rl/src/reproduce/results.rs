@@ -62,8 +62,8 @@ pub(super) struct RunResult {
     pub(super) seconds: f64,
 }
 
-/// The metrics that figures and data show. EUR, UC and Affinity are of all trained tokens, of each kind of completion, of
-/// the distribution that sampled, and of the hint that teaches.
+/// The metrics that figures and data show. EUR, UC and Affinity are of all trained tokens, and of each kind of
+/// completion. Others are of the distribution that sampled, and of the hint that teaches.
 pub(super) fn curves() -> Vec<String> {
     let all = [
         metrics::REWARD,

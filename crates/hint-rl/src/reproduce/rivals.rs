@@ -27,7 +27,8 @@ const COMPLETIONS: usize = 4;
 /// Resamples of an interval.
 const RESAMPLES: u64 = 1000;
 
-/// Arms that differ in their hints alone: the name of a hint, the arm that samples under it, and the arm that it teaches.
+/// Arms that differ in their hints alone. A row is the name of a hint, the arm that samples under it, and the arm that it
+/// teaches.
 const SOURCES: [(&str, &str, &str); 5] = [
     ("abstract", "hint", "teach"),
     ("medium", "hint_medium", "teach_medium"),
