@@ -258,6 +258,33 @@ fn the_rollout_table_agrees_with_the_metrics() {
 }
 
 #[test]
+fn the_table_has_a_few_of_the_groups_that_dynamic_sampling_left_out() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(STEPS);
+    config.rollout.dynamic_sampling =
+        DynamicSampling::UntilSignal { max_rounds: 2, criterion: SignalCriterion::Verdicts };
+    finish(dir.path(), &config);
+    let metrics = lines(&dir.path().join("metrics.jsonl"));
+    let is_left_out = |record: &&RolloutRecord| record.role == RolloutRole::LeftOut;
+    let mut left_out = 0;
+    for (step, line) in table(dir.path()).iter().zip(&metrics) {
+        for group in step.chunk_by(|a, b| a.group == b.group) {
+            let members = group.iter().filter(is_left_out).collect::<Vec<_>>();
+            assert_eq!(members.is_empty(), group.iter().any(|record| record.advantage.is_some()));
+            if members.is_empty() {
+                continue;
+            }
+            left_out += 1;
+            assert!(line["rollout/no_signal_frac"].as_f64() > Some(0.0), "{line}");
+            assert!(group.iter().all(|record| record.logprobs.is_none()));
+            let correct = members.iter().filter(|record| record.verdict.is_correct()).count();
+            assert!(correct == 0 || correct == members.len(), "{correct} of {}", members.len());
+        }
+    }
+    assert!(left_out > 0, "no group was left out, so nothing was tested");
+}
+
+#[test]
 fn the_table_can_be_thinner_or_off() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(STEPS);

@@ -96,7 +96,70 @@ pub(crate) fn on_task(preset: &GrpoConfig, task: &GrpoConfig) -> GrpoConfig {
 mod tests {
     use std::path::Path;
 
+    use hint_grpo::metrics;
+    use hint_grpo::verdict::{Condition, History, RunVerdict};
+    use hint_rollout::collect::hinted::Combine as _;
+    use hint_rollout::hint::source::HintSourceConfig;
+
     use super::*;
+
+    /// The presets whose verdict is `condition` after ten steps in which these metrics are what they are in the best
+    /// case of the preset: a teacher teaches every group, and solutions that are shown have the answer.
+    fn with(condition: Condition, values: &[(&str, f64)]) -> Vec<&'static str> {
+        let verdict = |config: &GrpoConfig| {
+            let taught = f64::from(config.rollout.combine.teaching().is_some());
+            let source = &config.rollout.source;
+            let shown = f64::from(matches!(source, HintSourceConfig::SolutionPrefix { .. }));
+            let own = [
+                (metrics::HINT_TAUGHT_FRAC, taught),
+                (metrics::HINT_HINTED_FRAC, 0.3 * (1.0 - taught)),
+                (metrics::HINT_LEAKING_ANSWER_FRAC, shown),
+            ];
+            let mut history = History::new();
+            for step in 1..=10 {
+                history.record_with(step, |name| {
+                    let mut values = own.iter().chain(values);
+                    values.find(|(known, _)| *known == name).map(|(_, value)| *value)
+                });
+            }
+            RunVerdict::of(&history, config).condition()
+        };
+        let has = |text: &str| verdict(&GrpoConfig::from_toml(text).unwrap()) == Some(condition);
+        PRESETS.iter().filter(|(_, text)| has(text)).map(|(name, _)| *name).collect()
+    }
+
+    #[test]
+    fn no_preset_that_teaches_leaks_by_design() {
+        let values = [
+            (metrics::ROLLOUT_ALL_WRONG_FRAC, 0.3),
+            (metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.2),
+            (metrics::ROLLOUT_PASS_RATE, 0.4),
+            (metrics::FRAC_REWARD_ZERO_STD, 0.5),
+        ];
+        // Completions of these continue a solution, or are sampled with one in the prompt.
+        let leaking =
+            ["adaprefix", "agent_g2", "answer_hint", "bread", "cataopd", "oc_grpo", "uft"];
+        assert_eq!(with(Condition::Leaking, &values), leaking);
+        let healthy = names().into_iter().filter(|name| !leaking.contains(name));
+        assert_eq!(with(Condition::Healthy, &values), healthy.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn presets_that_credit_tokens_by_a_hint_do_not_starve_where_all_are_wrong() {
+        let values = [
+            (metrics::ROLLOUT_ALL_WRONG_FRAC, 0.95),
+            (metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.0),
+            (metrics::ROLLOUT_NO_SIGNAL_FRAC, 0.95),
+            (metrics::ROLLOUT_PASS_RATE, 0.01),
+            (metrics::FRAC_REWARD_ZERO_STD, 0.95),
+        ];
+        let healthy = ["hdpo", "opsd", "sdft", "sdpo", "srpo"];
+        assert_eq!(with(Condition::Healthy, &values), healthy);
+        let starved = with(Condition::Starved, &values);
+        for name in ["dapo", "grpo", "hint", "rlcsd", "rlsd"] {
+            assert!(starved.contains(&name), "{name} is not in {starved:?}");
+        }
+    }
 
     #[test]
     fn every_file_is_a_method_or_a_task() {

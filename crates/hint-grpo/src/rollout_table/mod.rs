@@ -69,6 +69,8 @@ pub enum RolloutRole {
     /// It takes no part. Its hint did not help, or it found no place, or no other completion of its group could be
     /// judged.
     Discarded,
+    /// Its group had no signal, and dynamic sampling drew another one in its place. The table holds a few of them.
+    LeftOut,
     /// It could not be judged, and counts nowhere.
     Dropped,
     /// An evaluation sampled it.
@@ -84,6 +86,7 @@ impl RolloutRole {
             Self::Replaced => "replaced",
             Self::Supervised => "supervised",
             Self::Discarded => "discarded",
+            Self::LeftOut => "left_out",
             Self::Dropped => "dropped",
             Self::Evaluated => "evaluated",
         }

@@ -26,7 +26,7 @@ pub fn evaluated(
 }
 
 /// The records of the groups that follow step `step`, whose rollouts have these advantages. An evaluation has no
-/// advantages, and neither have the last groups, which could not be judged.
+/// advantages, and neither have the last groups, which do not train.
 pub(crate) fn records(
     step: u64,
     groups: &[&RolloutGroup],
@@ -40,14 +40,15 @@ pub(crate) fn records(
     let mut records = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let problem = problems.get(group.problem_id.as_str()).map(|problem| &**problem);
-        let advantages = advantages.map(|all| all.get(index).map_or(&[][..], Vec::as_slice));
+        let advantages = advantages.map(|all| all.get(index));
         let members = group.rollouts.iter().enumerate().map(|(place, rollout)| {
             let role = match (advantages, rollout.is_masked) {
                 (None, _) => RolloutRole::Evaluated,
-                (Some(_), true) => RolloutRole::Masked,
-                (Some(_), false) => RolloutRole::Trained,
+                (Some(None), _) => RolloutRole::LeftOut,
+                (Some(Some(_)), true) => RolloutRole::Masked,
+                (Some(Some(_)), false) => RolloutRole::Trained,
             };
-            let advantage = advantages.and_then(|of_group| of_group.get(place).copied());
+            let advantage = advantages.flatten().and_then(|of_group| of_group.get(place).copied());
             (rollout, role, advantage, group.teacher_of(place))
         });
         let others = [

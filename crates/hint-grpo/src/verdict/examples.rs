@@ -65,6 +65,10 @@ const fn counts(condition: Condition, record: &RolloutRecord) -> bool {
             condition,
             Condition::Unjudged | Condition::CutOff | Condition::Leaking | Condition::Starved
         ),
+        // Metrics over the groups drawn count them, and metrics over the groups that train do not.
+        RolloutRole::LeftOut => {
+            !matches!(condition, Condition::Mismatch | Condition::PseudoSignal | Condition::Frozen)
+        }
         RolloutRole::Dropped => matches!(condition, Condition::Unjudged | Condition::CutOff),
         RolloutRole::Supervised => false,
     }

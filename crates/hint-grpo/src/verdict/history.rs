@@ -35,6 +35,11 @@ const READ: [&str; 23] = [
 /// Derived, see [`History::wrong_after_hints`].
 const WRONG: &str = "all wrong";
 pub(super) const WRONG_AFTER_HINTS: &str = "all wrong after hints";
+/// Derived: shares of groups, less the groups that a hint teaches. These may be any groups, so a share is the least that
+/// it can be.
+pub(super) const WRONG_UNTAUGHT: &str = "all wrong after hints, and not taught";
+pub(super) const RIGHT_UNTAUGHT: &str = "all right, and not taught";
+pub(super) const EQUAL_UNTAUGHT: &str = "equal rewards, and not taught";
 
 /// Steps from which on means say something.
 pub(super) const ENOUGH_STEPS: usize = 3;
@@ -49,7 +54,7 @@ const CHANCE: f64 = 4.5;
 /// Steps from which on the noise of a step is known well enough.
 const ENOUGH_NOISE: usize = 20;
 
-/// The metrics of a run that the rules read, step by step. Takes some 400 bytes per step.
+/// The metrics of a run that the rules read, step by step. Takes some 500 bytes per step.
 ///
 /// ```
 /// use hint_grpo::verdict::History;
@@ -100,6 +105,7 @@ impl History {
         let wrong = after.map(|(wrong, _)| wrong);
         let read = READ.iter().map(|name| (*name, value(name)));
         let derived = [(WRONG, wrong), (WRONG_AFTER_HINTS, after.map(|(_, after)| after))];
+        let derived = derived.into_iter().chain(Self::of_groups(&value));
         for (name, value) in read.chain(derived) {
             if let Some(value) = value {
                 self.curves.entry(name).or_default().push((step, value));
@@ -115,6 +121,25 @@ impl History {
         let wrong = value(metrics::ROLLOUT_ALL_WRONG_FRAC);
         let wrong = wrong.or_else(|| (hinted > 0.0).then_some(hinted))?;
         Some((wrong, wrong - hinted.min(wrong) * rescued))
+    }
+
+    /// Metrics of a step that has groups, by name: metrics that are left out where nothing was counted, and derived
+    /// ones.
+    fn of_groups(value: impl Fn(&str) -> Option<f64>) -> [(&'static str, Option<f64>); 7] {
+        let wrong = Self::wrong_after_hints(&value).map(|(_, after)| after);
+        let counted =
+            |name: &'static str, least: f64| (name, wrong.map(|_| value(name).unwrap_or(least)));
+        let taught = counted(metrics::HINT_TAUGHT_FRAC, 0.0);
+        let untaught = |share: Option<f64>| Some((share? - taught.1?).max(0.0));
+        [
+            taught,
+            counted(metrics::ROLLOUT_MISSING_GROUPS, 0.0),
+            counted(metrics::ROLLOUT_NO_SIGNAL_FRAC, 0.0),
+            counted(metrics::ROLLOUT_ROUNDS, 1.0),
+            (WRONG_UNTAUGHT, untaught(wrong)),
+            (RIGHT_UNTAUGHT, untaught(value(metrics::ROLLOUT_ALL_RIGHT_FRAC))),
+            (EQUAL_UNTAUGHT, untaught(value(metrics::FRAC_REWARD_ZERO_STD))),
+        ]
     }
 
     /// Steps.

@@ -36,6 +36,7 @@ mod leaking;
 mod mismatch;
 mod pseudo_signal;
 mod saturated;
+mod signal;
 mod starved;
 mod unjudged;
 mod worsening;

@@ -3,6 +3,7 @@
 use hint_grpo::rollout_table::RolloutRecord;
 use hint_grpo::verdict::{Condition, Example, Finding, History, RULES, RunVerdict, examples};
 use hint_grpo::{GrpoConfig, metrics};
+use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 use serde_json::{Value, json};
 
 /// A record, by the columns in which it differs from a wrong plain completion.
@@ -116,6 +117,46 @@ fn every_condition_has_groups_that_show_it() {
     let why = "advantages up to 1.50 have not moved the weights";
     for name in [metrics::LEARNING_RATE, metrics::WEIGHTS_CHANGED_FRAC] {
         latest(Frozen, &[(name, 0.0)], [&large, &none, &none, &none], why);
+    }
+}
+
+#[test]
+fn groups_that_dynamic_sampling_left_out_show_what_they_cost() {
+    let mut config = GrpoConfig::default();
+    config.rollout.dynamic_sampling =
+        DynamicSampling::UntilSignal { max_rounds: 10, criterion: SignalCriterion::Verdicts };
+    let left_out = |verdict: &str, reward: f64| json!({"role": "left_out", "verdict": verdict, "reward": reward, "advantage": null, "logprobs": null});
+    for (condition, wrong, changes, why) in [
+        (
+            Condition::Starved,
+            0.9,
+            left_out("incorrect", 0.0),
+            "4 wrong completions, with different answers",
+        ),
+        (Condition::Saturated, 0.0, left_out("correct", 1.0), "all 4 completions right"),
+    ] {
+        let mut history = History::new();
+        let values = [
+            (metrics::ROLLOUT_NO_SIGNAL_FRAC, 0.9),
+            (metrics::ROLLOUT_ALL_WRONG_FRAC, wrong),
+            (metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.9 - wrong),
+            (metrics::GRAD_NORM, 0.0),
+        ];
+        for step in 1..=20 {
+            history.record_with(step, |name| {
+                let value = values.iter().find(|(known, _)| *known == name);
+                value.map(|(_, value)| *value)
+            });
+        }
+        let records = groups([&changes; 4]);
+        let findings = RunVerdict::of(&history, &config).findings;
+        assert_eq!(findings[0].condition, condition);
+        let shown = examples(&findings[0], &records, 3);
+        let shown = shown.iter().map(|one| (one.group, &*one.why)).collect::<Vec<_>>();
+        assert_eq!(shown, [(1, why)]);
+        // They have no gradient by choice.
+        assert_eq!(findings[1].condition, Condition::Frozen);
+        assert_eq!(examples(&findings[1], &records, 3), []);
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use hint_grpo::objective::CreditForm;
 use hint_grpo::verdict::{Condition, History, RULES, RunVerdict};
 use hint_grpo::{GrpoConfig, Metrics, metrics};
-use hint_rollout::collect::curriculum::ProblemSelection;
-use hint_rollout::collect::hinted::{CombineRule, Contrast, Taught};
+use hint_rollout::collect::curriculum::{DynamicSampling, ProblemSelection, SignalCriterion};
+use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
 use hint_rollout::hint::leak::LeakAction;
+use hint_rollout::hint::source::{HintSourceConfig, PrefixUnit};
 
 /// A step of a healthy run.
 const HEALTHY: [(&str, f64); 17] = [
@@ -309,6 +311,43 @@ fn skipped_optimizer_steps_freeze_a_run() {
 }
 
 #[test]
+fn leaks_that_a_teacher_alone_sees_are_no_finding() {
+    let leaks = |hinted: f64| {
+        let values = [
+            (metrics::HINT_LEAKING_ANSWER_FRAC, 1.0),
+            (metrics::HINT_HINTED_FRAC, hinted),
+            (metrics::HINT_TAUGHT_FRAC, 1.0),
+        ];
+        history(10, 10, &values)
+    };
+    let mut config = GrpoConfig::default();
+    let teach = |samples| CombineRule::Teach {
+        completions: Taught::All,
+        contrast: Contrast::None,
+        samples,
+    };
+    config.rollout.combine = teach(false);
+    assert_eq!(RunVerdict::of(&leaks(0.0), &config).findings, []);
+    // Completions that are sampled under such a hint as well may copy.
+    config.rollout.combine = teach(true);
+    let verdict = RunVerdict::of(&leaks(0.5), &config);
+    assert_eq!(verdict.condition(), Some(Condition::Leaking));
+    assert!(!verdict.findings[0].advice.contains("drop"), "{}", verdict.findings[0].advice);
+}
+
+#[test]
+fn a_source_that_shows_the_solution_is_not_told_to_drop_its_hints() {
+    let history = history(10, 10, &[(metrics::HINT_LEAKING_ANSWER_FRAC, 1.0)]);
+    let mut config = GrpoConfig::default();
+    config.rollout.source =
+        HintSourceConfig::SolutionPrefix { unit: PrefixUnit::Word, in_prompt: false };
+    let verdict = RunVerdict::of(&history, &config);
+    assert_eq!(verdict.condition(), Some(Condition::Leaking));
+    let advice = &verdict.findings[0].advice;
+    assert!(advice.contains("`eval/avg`") && !advice.contains("drop"), "{advice}");
+}
+
+#[test]
 fn leaks_that_the_guard_removes_are_no_finding() {
     let history = history(10, 10, &[(metrics::HINT_LEAKING_ANSWER_FRAC, 1.0)]);
     let mut config = GrpoConfig::default();
@@ -340,15 +379,114 @@ fn a_policy_that_learned_its_task_may_be_certain() {
     assert!(!found(0.9).contains(&Condition::Collapsing));
 }
 
-#[test]
-fn equal_rewards_are_no_lack_where_a_hint_credits_tokens() {
+/// Hints teach every completion, and credit its tokens whatever the reward.
+fn teaching() -> GrpoConfig {
     let mut config = GrpoConfig::default();
     config.rollout.combine =
         CombineRule::Teach { completions: Taught::All, contrast: Contrast::None, samples: false };
-    for name in [metrics::ROLLOUT_ALL_WRONG_FRAC, metrics::ROLLOUT_ALL_RIGHT_FRAC] {
-        let past = history(40, 40, &[(name, 0.95), (metrics::FRAC_REWARD_ZERO_STD, 0.95)]);
-        assert!(!conditions(&past).is_empty(), "{name}");
-        assert_eq!(RunVerdict::of(&past, &config).findings, [], "{name}");
+    config
+}
+
+#[test]
+fn equal_rewards_are_no_lack_where_a_hint_credits_tokens() {
+    use metrics::{HINT_HINTED_FRAC as HINTED, HINT_TAUGHT_FRAC as TAUGHT};
+    for (name, condition) in [
+        (metrics::ROLLOUT_ALL_WRONG_FRAC, Condition::Starved),
+        (metrics::ROLLOUT_ALL_RIGHT_FRAC, Condition::Saturated),
+    ] {
+        let past = |taught: Option<f64>| {
+            let mut values =
+                vec![(name, 0.95), (metrics::FRAC_REWARD_ZERO_STD, 0.95), (HINTED, 0.0)];
+            values.extend(taught.map(|taught| (TAUGHT, taught)));
+            history(40, 40, &values)
+        };
+        assert!(!conditions(&past(Some(1.0))).is_empty(), "{name}");
+        assert_eq!(RunVerdict::of(&past(Some(1.0)), &teaching()).findings, [], "{name}");
+        // Dropped hints teach nothing, and neither does a weight of nothing.
+        for taught in [None, Some(0.1)] {
+            let found = RunVerdict::of(&past(taught), &teaching()).condition();
+            assert_eq!(found, Some(condition), "{name} {taught:?}");
+        }
+        let mut weighs = teaching();
+        weighs.loss.credit.form = CreditForm::Weight { min: 0.5, max: 2.0, inverse: false };
+        let found = RunVerdict::of(&past(Some(1.0)), &weighs).condition();
+        assert_eq!(found, Some(condition), "{name}");
+    }
+}
+
+#[test]
+fn a_teacher_whose_hints_are_dropped_leaves_a_run_starved() {
+    let mut config = teaching();
+    config.rollout.leak_guard.action = LeakAction::Drop;
+    let values = [
+        (metrics::ROLLOUT_ALL_WRONG_FRAC, 0.92),
+        (metrics::HINT_HINTED_FRAC, 0.0),
+        (metrics::HINT_LEAKING_ANSWER_FRAC, 1.0),
+        (metrics::ROLLOUT_PASS_RATE, 0.03),
+    ];
+    let verdict = RunVerdict::of(&history(4, 4, &values), &config);
+    let text =
+        "STARVED: 92 % of the groups are all wrong; hints teach 0 % of the groups (steps 1–4)";
+    assert_eq!(verdict.to_string(), text);
+    let advice = &verdict.findings[0].advice;
+    assert!(advice.contains("`rollout.leak_guard.action` to \"keep\""), "{advice}");
+}
+
+/// A step of 12 groups, in place of which others are drawn.
+fn redrawing() -> GrpoConfig {
+    let mut config = GrpoConfig::default();
+    config.run.prompts_per_step = 12;
+    config.rollout.trigger = HintTrigger::Never;
+    config.rollout.dynamic_sampling =
+        DynamicSampling::UntilSignal { max_rounds: 10, criterion: SignalCriterion::Verdicts };
+    config
+}
+
+#[test]
+fn the_cost_of_drawing_other_groups_is_what_starves_or_saturates_a_run() {
+    use metrics::{
+        ROLLOUT_ALL_RIGHT_FRAC as RIGHT, ROLLOUT_ALL_WRONG_FRAC as WRONG,
+        ROLLOUT_MISSING_GROUPS as MISSING, ROLLOUT_NO_SIGNAL_FRAC as NO_SIGNAL,
+        ROLLOUT_ROUNDS as ROUNDS,
+    };
+    let step = |no_signal: f64, wrong: f64, right: f64, missing: f64| {
+        let drawn = [(NO_SIGNAL, no_signal), (WRONG, wrong), (RIGHT, right), (MISSING, missing)];
+        let others =
+            [(ROUNDS, 9.5), (metrics::FRAC_REWARD_ZERO_STD, 0.0), (metrics::HINT_HINTED_FRAC, 0.0)];
+        history(10, 10, &[&drawn[..], &others[..]].concat())
+    };
+    let verdict = |history: &History| RunVerdict::of(history, &redrawing());
+    let found = |no_signal, wrong, right, missing| {
+        verdict(&step(no_signal, wrong, right, missing)).condition()
+    };
+    // Three of four groups are drawn for nothing: without dynamic sampling they would be the batch.
+    assert_eq!(conditions(&step(0.77, 0.77, 0.0, 0.0)), [Condition::Starved]);
+    assert_eq!(found(0.77, 0.77, 0.0, 0.0), Some(Condition::Healthy));
+    assert_eq!(found(0.81, 0.5, 0.31, 0.0), Some(Condition::Starved));
+    assert_eq!(found(0.81, 0.31, 0.5, 0.0), Some(Condition::Saturated));
+    // One of twelve groups is missing in every step; then one in every other one.
+    assert_eq!(found(0.77, 0.77, 0.0, 1.0), Some(Condition::Starved));
+    assert_eq!(found(0.77, 0.3, 0.47, 1.0), Some(Condition::Saturated));
+    assert_eq!(found(0.77, 0.77, 0.0, 0.5), Some(Condition::Healthy));
+
+    let starved = verdict(&step(0.85, 0.8, 0.05, 3.0));
+    let text = "STARVED: 85 % of the groups drawn have no signal, 80 % are all wrong; a step takes 9.5 of 10 rounds and \
+                lacks 25 % of its groups (steps 6–10)";
+    assert_eq!(starved.to_string(), text);
+    let saturated = verdict(&step(0.85, 0.05, 0.8, 0.0));
+    let text = "SATURATED: 85 % of the groups drawn have no signal, 80 % are all right; a step takes 9.5 of 10 rounds \
+                (steps 6–10)";
+    assert_eq!(saturated.to_string(), text);
+    for verdict in [starved, saturated] {
+        let advice = &verdict.findings[0].advice;
+        assert!(!advice.contains("dynamic_sampling"), "the run does so already: {advice}");
+        assert!(advice.contains("`rollout.selection`"), "{advice}");
+        assert!(keys(advice).all(exists), "{advice}");
+        let mut curriculum = redrawing();
+        curriculum.rollout.selection = ProblemSelection::Curriculum { floor: 0.2 };
+        let history = step(0.85, 0.8, 0.05, 3.0);
+        let advice = &RunVerdict::of(&history, &curriculum).findings[0].advice;
+        assert!(!advice.contains("rollout.selection"), "the run does so already: {advice}");
     }
 }
 
@@ -400,6 +538,7 @@ fn advice_names_keys_that_exist() {
         vec![(metrics::WEIGHTS_CHANGED_FRAC, 0.0)],
         vec![(metrics::SKIPPED_UPDATES, 99.0)],
         vec![(metrics::ROLLOUT_PASS_RATE, 0.1)],
+        vec![(metrics::ROLLOUT_ALL_WRONG_FRAC, 1.0), (metrics::HINT_HINTED_FRAC, 1.0)],
     ];
     let (mut seen, mut count) = (std::collections::BTreeSet::new(), 0);
     for values in bad {

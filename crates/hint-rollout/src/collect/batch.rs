@@ -8,6 +8,31 @@ use crate::collect::stats::{CollectStats, Collected};
 use crate::data::Problems;
 use crate::error::RolloutError;
 use crate::run::{Seed, StepContext};
+use crate::sample::RolloutGroup;
+
+/// Groups of a kind, without a signal, that a step keeps to be looked at.
+const KEPT: usize = 3;
+
+/// The groups of a step that dynamic sampling left out, as far as they are kept.
+#[derive(Default)]
+struct LeftOut {
+    kept: Vec<RolloutGroup>,
+    /// How many of them are all wrong.
+    all_wrong: usize,
+}
+
+impl LeftOut {
+    fn take(&mut self, groups: Vec<RolloutGroup>) {
+        for group in groups {
+            let is_all_wrong = group.num_correct() == 0;
+            let others = self.kept.len() - self.all_wrong;
+            if (if is_all_wrong { self.all_wrong } else { others }) < KEPT {
+                self.all_wrong += usize::from(is_all_wrong);
+                self.kept.push(group);
+            }
+        }
+    }
+}
 
 impl Collector {
     /// Collects the batch of a step: selects problems, [collects](Collector::collect) their groups, and
@@ -34,7 +59,8 @@ impl Collector {
         let (rounds, criterion) = self.config.dynamic_sampling.plan();
         // The curriculum of a step follows from what was known before it.
         let record = Arc::clone(&self.record);
-        let (mut groups, mut unjudged) = (Vec::new(), Vec::new());
+        let (mut groups, mut untrained) = (Vec::new(), Vec::new());
+        let mut left_out = LeftOut::default();
         let mut stats = CollectStats::default();
         let mut in_step = 0;
         for round in 0..rounds {
@@ -61,13 +87,12 @@ impl Collector {
             in_step += missing;
             stats.merge(collected.stats);
             stats.batch.rounds += 1;
-            unjudged.extend(collected.unjudged);
-            let mut fresh = collected.groups;
-            if let Some(criterion) = criterion {
-                let before = fresh.len();
-                fresh.retain(|group| criterion.has_signal(group));
-                stats.batch.without_signal += before - fresh.len();
-            }
+            untrained.extend(collected.untrained);
+            let has_signal =
+                |group: &RolloutGroup| criterion.is_none_or(|one| one.has_signal(group));
+            let (fresh, others) = collected.groups.into_iter().partition::<Vec<_>, _>(has_signal);
+            stats.batch.without_signal += others.len();
+            left_out.take(others);
             groups.extend(fresh);
             if criterion.is_none() || groups.len() >= count {
                 break;
@@ -80,7 +105,8 @@ impl Collector {
         if criterion.is_some() {
             stats.batch.missing_groups = count.saturating_sub(groups.len());
         }
-        Ok(Collected { groups, unjudged, stats })
+        untrained.extend(left_out.kept);
+        Ok(Collected { groups, untrained, stats })
     }
 
     /// Problems drawn by [`Collector::collect_batch`] since the start of the run.

@@ -368,6 +368,6 @@ impl Collector {
         for group in &mut unjudged {
             group.discarded.append(&mut group.rollouts);
         }
-        Ok(Collected { groups, unjudged, stats })
+        Ok(Collected { groups, untrained: unjudged, stats })
     }
 }

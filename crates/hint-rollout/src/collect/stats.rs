@@ -17,9 +17,10 @@ pub struct Collected {
     /// The groups that can train, in problem order. A problem whose completions could not be judged
     /// has none.
     pub groups: Vec<RolloutGroup>,
-    /// Groups that cannot train, as fewer than two of their completions could be judged. They are there to be looked
-    /// at: the others are in [`RolloutGroup::dropped`].
-    pub unjudged: Vec<RolloutGroup>,
+    /// Groups that do not train, to be looked at. Of a group without rollouts, fewer than two completions could be judged;
+    /// the others are in [`RolloutGroup::dropped`]. A group with rollouts has no signal, and dynamic sampling left it
+    /// out: the first three of a step that are all wrong, and the first three others.
+    pub untrained: Vec<RolloutGroup>,
     /// Counts over plain and hinted completions.
     pub stats: CollectStats,
 }

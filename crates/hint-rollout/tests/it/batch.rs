@@ -81,6 +81,10 @@ fn dynamic_sampling_draws_until_every_group_teaches_something() {
     assert_eq!((stats.problems, stats.batch.without_signal), (drawn, drawn - 3));
     assert_eq!(stats.sampled.completions, 4 * drawn, "what was left out was sampled all the same");
     assert_eq!(stats.batch.missing_groups, 0);
+    // A few of the others are there to be looked at: all of these are all wrong.
+    assert_eq!(collected.untrained.len(), 3.min(drawn - 3));
+    assert!(collected.untrained.iter().all(|group| group.num_correct() == 0));
+    assert!(collected.untrained.iter().all(|group| group.rollouts.len() == 4));
     let log = log.lock().expect("no test panics here");
     let prompts = log.iter().map(|(prompt, _)| prompt).collect::<std::collections::BTreeSet<_>>();
     let seeds = log.iter().map(|(_, seed)| seed).collect::<std::collections::BTreeSet<_>>();
@@ -99,6 +103,29 @@ fn dynamic_sampling_gives_up_after_its_rounds_and_says_so() {
     // The next step continues where this one stopped.
     step(&mut collector, 1, 1);
     assert!(collector.drawn() > 20);
+}
+
+#[test]
+fn of_the_groups_that_are_left_out_a_step_keeps_three_of_each_kind() {
+    // Problems are all right, all wrong and mixed, by turns.
+    let (engine, _) = Scripted::new(|prompt: &str, index: usize| {
+        let right = prompt.starts_with("easy") || prompt.starts_with("mixed") && index == 0;
+        format!("\\boxed{{{}}}", u8::from(right))
+    });
+    let question = |n: usize| format!("{} {n}", ["easy", "hard", "mixed"][n % 3]);
+    let problems =
+        (0..30).map(|n| Problem::new(n.to_string(), question(n), "1")).collect::<Vec<_>>();
+    let config = CollectorConfig { dynamic_sampling: until(1), ..config() };
+    let rubric = Rubric::new(ExactMatch::new());
+    let mut collector =
+        Collector::new(engine, Bytes::default(), rubric, config).expect("a valid configuration");
+    let context = StepContext { seed: Seed::new(RUN), progress: RunProgress::new(0, 20) };
+    let collected = collector.collect_batch(&problems, 30, RUN, context).expect("the script works");
+    assert_eq!((collected.groups.len(), collected.stats.batch.without_signal), (10, 20));
+    let right = collected.untrained.iter().map(hint_rollout::RolloutGroup::num_correct);
+    let mut right = right.collect::<Vec<_>>();
+    right.sort_unstable();
+    assert_eq!(right, [0, 0, 0, 4, 4, 4]);
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn failures_are_dropped_and_counted_up_to_the_limit() {
     let dropped = &collected.groups[0].dropped;
     assert_eq!(dropped.iter().map(|one| one.text.as_str()).collect::<Vec<_>>(), ["?"]);
     assert_eq!(dropped[0].score.judgment.reason.as_deref(), Some("the script says so"));
-    assert!(collected.unjudged.is_empty());
+    assert!(collected.untrained.is_empty());
 
     let error = collect_with_failures(2, Verdict::Timeout, lenient).expect_err("above the limit");
     let RolloutError::TooManyFailures { failed: 2, judged: 4, .. } = error else {
@@ -163,10 +163,10 @@ fn a_failed_verifier_never_triggers_a_hint() {
     assert!(collected.groups.is_empty());
     assert_eq!((collected.stats.plain.all_wrong, collected.stats.hinted.groups), (0, 0));
     // They are kept to be looked at, and so is the only one that could be judged.
-    let [group] = &collected.unjudged[..] else { panic!("{:?}", collected.unjudged) };
+    let [group] = &collected.untrained[..] else { panic!("{:?}", collected.untrained) };
     assert_eq!((group.rollouts.len(), group.discarded.len(), group.dropped.len()), (0, 0, 4));
     let collected = collect_with_failures(3, Verdict::Error, lenient).expect("within the limit");
-    let group = &collected.unjudged[0];
+    let group = &collected.untrained[0];
     assert_eq!((group.rollouts.len(), group.discarded.len(), group.dropped.len()), (0, 1, 3));
 }
 

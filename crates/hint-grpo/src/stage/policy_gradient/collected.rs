@@ -19,8 +19,9 @@ use crate::warning::Warning;
 #[serde(deny_unknown_fields)]
 pub(super) struct CollectedStep {
     pub(super) groups: Vec<RolloutGroup>,
-    /// Groups of completions that could not be judged, to be looked at.
-    pub(super) unjudged: Vec<RolloutGroup>,
+    /// Groups that do not train, to be looked at.
+    #[serde(alias = "unjudged")]
+    pub(super) untrained: Vec<RolloutGroup>,
     /// Counts of the collection.
     pub(super) metrics: Metrics,
     pub(super) warnings: Vec<Warning>,
@@ -47,7 +48,7 @@ pub(super) fn collect(
     let seed = Seed::new(run.seed).named("rollout").child(progress.step);
     let (count, context) = (run.prompts_per_step, StepContext { seed, progress });
     let collected = collector.collect_batch(problems, count, run.seed, context)?;
-    let Collected { groups, unjudged, stats, .. } = collected;
+    let Collected { groups, untrained, stats, .. } = collected;
     let (mut metrics, mut warnings) = (Metrics::new(), Vec::new());
     if stats.batch.missing_groups > 0 {
         warnings.push(Warning::MissingGroups {
@@ -63,7 +64,7 @@ pub(super) fn collect(
     let drawn = collector.drawn() as f64;
     metrics.set(metrics::EPOCH, drawn / problems.len() as f64);
     let (tokens, prompt_tokens) = (stats.sampled.tokens as u64, stats.sampled.prompt_tokens as u64);
-    Ok(CollectedStep { groups, unjudged, metrics, warnings, tokens, prompt_tokens })
+    Ok(CollectedStep { groups, untrained, metrics, warnings, tokens, prompt_tokens })
 }
 
 /// Batches in the form of a checkpoint: CBOR, in which numbers keep their bits.

@@ -204,7 +204,7 @@ impl Stage for PolicyGradient {
     ) -> Result<Batch, GrpoError> {
         let run = self.config.run;
         let collected = self.take(problems, progress)?;
-        let CollectedStep { mut groups, unjudged, metrics: counts, mut warnings, .. } = collected;
+        let CollectedStep { mut groups, untrained, metrics: counts, mut warnings, .. } = collected;
         let mut metrics = Metrics::new();
         staleness::admit(&mut groups, self.version, &run, &mut metrics, &mut warnings)?;
         let advantages = advantages(&mut *self.advantage, &groups, progress.step + 1)?;
@@ -215,7 +215,7 @@ impl Stage for PolicyGradient {
             warnings.push(Warning::UncorrectedStaleness { ahead: run.ahead });
         }
         if self.config.rollout_table.is_on() {
-            let all = groups.iter().chain(&unjudged).collect::<Vec<_>>();
+            let all = groups.iter().chain(&untrained).collect::<Vec<_>>();
             self.table = Table::new(progress.step + 1, &all, &advantages, problems)?;
         }
         let (samples, indices) = assemble::samples(groups, &advantages, &self.config.loss);

@@ -268,7 +268,7 @@ function showCompletion(completion, coloring, full, hint) {
       completion.advantage !== undefined && el("span", {}, `advantage ${signed(completion.advantage)}`),
       el("span", {}, `${completion.length} tokens`),
       completion.cut_off && el("span", { class: "tag other" }, "cut off"),
-      completion.role !== "trained" && el("span", { class: "tag" }, completion.role),
+      completion.role !== "trained" && el("span", { class: "tag" }, completion.role.replaceAll("_", " ")),
       completion.taught && el("span", { class: "tag" }, "taught"),
       !["plain", "hinted"].includes(completion.source) && el("span", { class: "tag" }, completion.source),
       completion.hint_share !== undefined && el("span", {}, `${inUnit(completion.hint_share, "share")} of the hint`),

@@ -305,9 +305,10 @@ impl Packer {
             sources |= 1 << (record.source as u32);
             levels |= record.level.map_or(0, |level| 1 << (level as u32));
         }
-        // As the metric `reward`.
-        let is_member =
-            |one: &&RolloutRecord| matches!(one.role, RolloutRole::Trained | RolloutRole::Masked);
+        // As the metric `reward`, for groups that train.
+        let is_member = |one: &&RolloutRecord| {
+            matches!(one.role, RolloutRole::Trained | RolloutRole::Masked | RolloutRole::LeftOut)
+        };
         let trained = group.iter().filter(is_member).collect::<Vec<_>>();
         let reward =
             trained.iter().map(|one| one.reward).sum::<f64>() / trained.len().max(1) as f64;

@@ -37,7 +37,7 @@ impl Intervals {
     }
 
     /// Adds the ends of the intervals to the columns of the run. A step has one where its completions in the
-    /// table have the mean of its metric. Dynamic sampling, for one, leaves groups out of the table.
+    /// table have the mean of its metric. Of groups that dynamic sampling left out, for one, it holds a few.
     pub(super) fn set(&self, run: &mut Run) {
         for (groups, metric, names, bounds) in [
             (&self.reward, metrics::REWARD, REWARD_INTERVAL, (f64::NEG_INFINITY, f64::INFINITY)),

@@ -272,6 +272,27 @@ fn hints_that_took_no_part_do_not_rescue_a_group() {
 }
 
 #[test]
+fn a_group_that_dynamic_sampling_left_out_is_of_its_own_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run(folder.path(), "dapo", "run = { steps = 5 }");
+    let wrong = json!({"role": "left_out", "advantage": null, "logprobs": null});
+    let right = json!({"role": "left_out", "advantage": null, "verdict": "correct", "reward": 1.0});
+    let records = [&wrong, &wrong, &right, &right];
+    let records = (0..)
+        .zip(records)
+        .map(|(at, changes)| record(1, at / 2, at % 2, changes))
+        .collect::<Vec<_>>();
+    table(&dir, 1, &records);
+    let index = data(&page_of(&[dir], LIMIT).0, "index");
+    let kind = |row: usize| {
+        let kind = usize::try_from(index["rows"][row][4].as_u64().unwrap()).unwrap();
+        (index["kinds"][kind].clone(), index["rows"][row][8].clone())
+    };
+    assert_eq!(kind(0), (json!("all wrong"), json!(0.0)));
+    assert_eq!(kind(1), (json!("all correct"), json!(1.0)));
+}
+
+#[test]
 fn a_group_has_everything_that_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run(folder.path(), "hint", "run = { steps = 5 }");
