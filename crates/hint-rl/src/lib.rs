@@ -30,6 +30,7 @@ pub mod process;
 mod progress;
 pub mod report;
 pub mod reproduce;
+mod run_dirs;
 mod run_log;
 mod run_state;
 pub mod show;

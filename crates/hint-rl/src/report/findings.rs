@@ -10,6 +10,7 @@ use hint_grpo::{GrpoConfig, RunDir};
 use hint_rollout::evaluate::ProblemOutcome;
 use serde::Serialize;
 
+use super::Item;
 use crate::run_log::RunLog;
 use crate::show::quoted;
 
@@ -91,11 +92,11 @@ impl Verdict {
         })
     }
 
-    /// One paragraph for each finding, for a terminal.
-    pub(super) fn paragraphs(&self, dir: &Path) -> Vec<String> {
+    /// One item for each finding, for a terminal.
+    pub(super) fn items(&self, dir: &Path) -> Vec<Item> {
         match self.findings.as_slice() {
-            [] => vec![self.line.clone()],
-            findings => findings.iter().map(|finding| finding.paragraph(dir)).collect(),
+            [] => vec![Item::new(self.line.clone())],
+            findings => findings.iter().map(|finding| finding.item(dir)).collect(),
         }
     }
 }
@@ -112,7 +113,7 @@ impl Shown {
         }
     }
 
-    fn paragraph(&self, dir: &Path) -> String {
+    fn item(&self, dir: &Path) -> Item {
         let Self { condition, evidence, steps, advice, examples, .. } = self;
         let mut lines =
             vec![format!("{condition}: {evidence} ({steps})"), format!("try: {advice}")];
@@ -121,14 +122,12 @@ impl Shown {
             let what = if example.evaluated { "evaluation at step" } else { "step" };
             format!("{what} {step}, problem {problem}: {why}")
         }));
-        if let Some(Example { step, problem, evaluated, .. }) = examples.first() {
+        let command = examples.first().map(|Example { step, group, evaluated, .. }| {
+            let dir = quoted(&dir.display().to_string());
             let evaluation = if *evaluated { " --evaluation" } else { "" };
-            let (dir, problem) = (quoted(&dir.display().to_string()), quoted(problem));
-            lines.push(format!(
-                "see: hint-rl show {dir}{evaluation} --step {step} --problem {problem}"
-            ));
-        }
-        lines.join("\n")
+            format!("hint-rl show {dir}{evaluation} --step {step} --group {group}")
+        });
+        Item { text: lines.join("\n"), command }
     }
 }
 

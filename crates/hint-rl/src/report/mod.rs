@@ -25,10 +25,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use hint_grpo::GrpoConfig;
 use serde_json::Value;
 
 use self::findings::Verdict;
+use crate::run_dirs::{read_config, runs_in};
 use crate::run_log::RunLog;
 use crate::run_state::RunState;
 
@@ -141,44 +141,6 @@ fn open(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The run in `folder`, or the runs of a comparison, by name.
-fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_run = |path: &Path| path.join("metrics.jsonl").is_file();
-    if is_run(folder) {
-        return Ok(vec![folder.to_owned()]);
-    }
-    let name = folder.display();
-    // An option's optional value follows `=`, or the next folder would be one.
-    ensure!(
-        folder.extension().is_none_or(|extension| extension != "html"),
-        "`{name}` is no run; to write a report there, use `--html={name}`"
-    );
-    let cannot = || format!("cannot list `{name}`; is `{name}` the `--out` of a run?");
-    let mut runs = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(cannot)? {
-        let path = entry.with_context(cannot)?.path();
-        if is_run(&path) {
-            runs.push(path);
-        }
-    }
-    ensure!(
-        !runs.is_empty(),
-        "`{name}` holds no run: neither it nor a folder in it has a `metrics.jsonl`"
-    );
-    runs.sort();
-    Ok(runs)
-}
-
-/// The configuration of a run, as written there and as resolved.
-fn read_config(dir: &Path) -> Result<(String, GrpoConfig)> {
-    let file = dir.join("config.toml");
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
-    let config =
-        GrpoConfig::from_toml(&text).with_context(|| format!("in `{}`", file.display()))?;
-    Ok((text, config))
-}
-
 /// The report of one run.
 fn report(dir: &Path, rows: usize) -> Result<String> {
     let log = RunLog::read(dir)?;
@@ -189,31 +151,53 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let state = state.in_words().map_or_else(String::new, |words| format!("; {words}"));
     let (name, seed) = (dir.display(), config.run.seed);
     let title = format!("{name}: step {done} of {steps}, seed {seed}{state}");
-    let verdict = Verdict::read(dir, &log, &config)?.paragraphs(dir);
-    let items = verdict.into_iter().chain(facts::facts(&log, &config)).collect();
-    let items = lines_of(items).map(|line| format!("  {line}"));
+    let verdict = Verdict::read(dir, &log, &config)?.items(dir);
+    let facts = facts::facts(&log, &config).into_iter().map(Item::new);
+    let items = verdict.into_iter().chain(facts).flat_map(|item| item.lines());
+    let items = items.map(|line| format!("  {line}"));
     let tables = [curves::table(&log, rows), phases::table(&log)];
     let tables = tables.into_iter().flatten().map(|table| format!("\n{}", table.trim_fmt()));
     let lines = std::iter::once(title).chain(items).chain(tables);
     Ok(lines.map(|line| line + "\n").collect())
 }
 
-/// The items, wrapped at 80 columns with the rest set in.
-fn lines_of(items: Vec<String>) -> impl Iterator<Item = String> {
-    let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(78);
-    for item in items {
-        table.add_row(["·".to_owned(), item]);
+/// A finding or a fact.
+#[derive(Debug)]
+struct Item {
+    text: String,
+    /// A command that shows it.
+    command: Option<String>,
+}
+
+impl Item {
+    const fn new(text: String) -> Self {
+        Self { text, command: None }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1));
+
+    /// The text wrapped at 80 columns, with the rest set in. The command has a line of its own, however long: one that
+    /// is wrapped cannot be copied.
+    fn lines(self) -> Vec<String> {
+        let mut table = Table::new();
+        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(78).add_row(["·".to_owned(), self.text]);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        let text = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+        let command = self.command.map(|command| format!("  {command}"));
+        text.into_iter().chain(command).collect()
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+    use hint_grpo::GrpoConfig;
+    use hint_grpo::rollout_table::{RolloutRecord, write_rollouts};
+    use serde_json::json;
+
     use super::*;
+    use crate::show;
 
     const METRICS: &str = r#"{"step":0,"eval/avg":0.1,"eval/avg_low":0.05,"eval/avg_high":0.2}
 {"step":1,"reward":0.25,"rollout/pass_rate":0.1,"rollout/all_wrong_frac":0.8,"hint/hinted_frac":0.8,"hint/rescued_frac":0.5,"completions/clipped_ratio":0.5,"affinity/plain/value":0.9,"affinity/hinted/value":0.7,"entropy/trained":1.0,"loss":0.1}
@@ -282,16 +266,51 @@ mod tests {
         assert_eq!(row(&text, "checkpoint"), ["checkpoint", "2.0", "20", "%"], "{text}");
     }
 
+    /// The words of a command, as a shell splits them.
+    fn words(command: &str) -> Vec<String> {
+        let script = format!("printf '%s\\0' {command}");
+        let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.split_terminator('\0').map(str::to_owned).collect()
+    }
+
     #[test]
-    fn a_comparison_holds_its_runs_and_another_folder_none() {
+    fn the_command_of_a_finding_shows_its_group_when_it_is_copied() {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            options: show::Options,
+        }
         let folder = tempfile::tempdir().unwrap();
-        let error = runs_in(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("holds no run"), "{error}");
-        let error = runs_in(Path::new("runs/a.html")).unwrap_err().to_string();
-        assert!(error.contains("use `--html=runs/a.html`"), "{error}");
-        let dir = run(folder.path());
-        for place in [folder.path(), &dir] {
-            assert_eq!(runs_in(place).unwrap(), std::slice::from_ref(&dir));
+        let long = "a comparison with a long name, and it's one with spaces";
+        for name in ["0001", long] {
+            let dir = run(&folder.path().join(name));
+            std::fs::create_dir(dir.join("rollouts")).unwrap();
+            let record = |group: usize, stop: &str| {
+                let id = format!("Row BADC{group}. Swaps 1:DB 2:AC 3:BD 4:CE, and so on.");
+                let record = json!({
+                    "step": 2, "group": group, "completion": 0, "problem": id, "role": "trained",
+                    "source": "plain", "text": "x", "prompt": [1], "tokens": [2], "stop": stop,
+                    "version": 0, "verdict": "incorrect", "reward": 0.0, "reward_parts": {},
+                    "behavior_logprobs": [-1.0],
+                });
+                serde_json::from_value::<RolloutRecord>(record).unwrap()
+            };
+            let records = [record(0, "stop"), record(1, "length")];
+            write_rollouts(&dir.join("rollouts/step-00000002.parquet"), &records).unwrap();
+            let text = report(&dir, 12).unwrap();
+            let commands = text.lines().filter(|line| line.contains("hint-rl show"));
+            let [command] = commands.collect::<Vec<_>>()[..] else { panic!("{text}") };
+            let words = words(command);
+            assert_eq!(words[..2], ["hint-rl", "show"], "{command}");
+            let options = Program::parse_from(&words[1..]).options;
+            let mut shown = Vec::new();
+            let found = options.search(|record| {
+                shown.push((record.step, record.group));
+                Ok(())
+            });
+            found.unwrap();
+            assert_eq!(shown, [(2, 1)], "{command}");
         }
     }
 }

@@ -32,7 +32,7 @@ use self::block::block;
 use self::charts::{Chart, charts};
 use self::groups::pack;
 use self::run::{Run, TIMING, series};
-use super::read_config;
+use crate::run_dirs::read_config;
 use crate::run_log::RunLog;
 use crate::run_state::RunState;
 

@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(super) use crate::report::findings::Verdict;
-use crate::report::{curves, facts, read_config};
+use crate::report::{curves, facts};
+use crate::run_dirs::read_config;
 use crate::run_log::RunLog;
 use crate::run_state::RunState;
 
