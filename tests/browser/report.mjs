@@ -92,7 +92,8 @@ async function showsVerdicts(overview) {
   if (examples.length) {
     await page.evaluate("document.querySelector('.example').click()");
     await page.until("document.querySelector('#group h2')");
-    assert.ok((await page.evaluate("document.querySelector('#group h2').textContent")).includes(`Step ${examples[0].step} · ${examples[0].problem}`));
+    const place = `${examples[0].evaluated ? "Evaluation at step" : "Step"} ${examples[0].step} · ${examples[0].problem}`;
+    assert.ok((await page.evaluate("document.querySelector('#group h2').textContent")).includes(place), place);
     assert.equal(await page.evaluate("document.querySelector('#completions').hidden"), false);
   }
   assert.deepEqual(page.problems, []);
@@ -192,32 +193,23 @@ async function browsesGroups(index) {
   }
   assert.equal(await count(), index.rows.length);
 
-  // The pair view: a group with both sides, its colors and their scale.
-  await select("Source", 1);
-  await page.press("j");
-  await page.until("document.querySelectorAll('.sides.pair > section').length === 2");
-  await page.press("c");
-  await page.press("c");
-  for (let round = 0; round < 6 && !(await page.evaluate("document.querySelector('.scale')")); round++) await page.press("c");
-  assert.ok(await page.evaluate("[...document.querySelectorAll('.tokens span')].some((token) => token.style.backgroundColor)"));
-  assert.ok(await page.evaluate("document.querySelector('.completion .tag').textContent.length > 2"));
-  await isWhole(page);
-  await page.evaluate("document.querySelector('.tokens span').scrollIntoView({ block: 'center' })");
-  await page.evaluate("new Promise((done) => setTimeout(done, 100))"); // Scrolling hides the tip.
-  await page.move(...(await page.evaluate("(({ x, y, width, height }) => [x + width / 2, y + height / 2])(document.querySelector('.tokens span').getBoundingClientRect())")));
-  await page.until("!document.querySelector('#tip').hidden");
-  assert.match(await page.evaluate("document.querySelector('#tip').textContent"), /token1.*probability.* %/);
-  await page.move(5, 5);
-  await picture(page, "pair-light");
-  await page.press("t");
-  await picture(page, "pair-dark");
-  await page.press("t");
-  await page.press("s");
-  assert.equal(await page.evaluate("document.querySelectorAll('.sides.pair').length"), 0);
-  await page.press("s");
+  // The pair view: a group with both sides. Runs without hints, and runs whose hints teach, have none.
+  const hinted = index.rows.filter((row) => row[6] & 2);
+  const hasPairs = hinted.length > 0 && hinted.every((row) => row[6] & 1);
+  if (hasPairs) {
+    await select("Source", 1);
+    await page.press("j");
+    await page.until("document.querySelectorAll('.sides.pair > section').length === 2");
+  } else say("no pairs in this file");
+
+  // Colors and their scale. Evaluations are greedy by default: every token was certain.
+  const trained = index.rows.filter((row) => index.kinds[row[4]] !== "evaluation");
+  if (trained.length > 0) await showsColors(page, trained[0][4], hasPairs, select);
+  else say("no completions that train in this file");
   await page.press("n");
   assert.ok(await page.evaluate("document.activeElement.classList.contains('completion')"));
   await select("Source", "");
+  await select("Kind of group", "");
 
   // Texts are searched in every shard.
   const wanted = blockOf(html, `shard-${index.rows.at(-1)[9]}`)[index.rows.at(-1)[10]];
@@ -240,6 +232,34 @@ async function browsesGroups(index) {
   await page.until(READY);
   assert.equal(await page.evaluate("document.querySelector('#search').value"), text);
   assert.deepEqual(page.problems, []);
+}
+
+/** Tokens of a group of this kind, or of a pair, in color, with the measurements of one of them. */
+async function showsColors(page, kind, isPair, select) {
+  if (!isPair) {
+    await select("Kind of group", kind);
+    await page.press("j");
+  }
+  await page.press("c");
+  await page.press("c");
+  const colored = "document.querySelector('.scale') && [...document.querySelectorAll('.tokens span')].some((token) => token.style.backgroundColor)";
+  for (let round = 0; round < 6 && !(await page.evaluate(colored)); round++) await page.press("c");
+  assert.ok(await page.evaluate(colored), "no color of tokens");
+  assert.ok(await page.evaluate("document.querySelector('.completion .tag').textContent.length > 2"));
+  await isWhole(page);
+  await page.evaluate("document.querySelector('.tokens span').scrollIntoView({ block: 'center' })");
+  await page.evaluate("new Promise((done) => setTimeout(done, 100))"); // Scrolling hides the tip.
+  await page.move(...(await page.evaluate("(({ x, y, width, height }) => [x + width / 2, y + height / 2])(document.querySelector('.tokens span').getBoundingClientRect())")));
+  await page.until("!document.querySelector('#tip').hidden");
+  assert.match(await page.evaluate("document.querySelector('#tip').textContent"), /token1.*probability.* %/);
+  await page.move(5, 5);
+  await picture(page, isPair ? "pair-light" : "group-light");
+  await page.press("t");
+  await picture(page, isPair ? "pair-dark" : "group-dark");
+  await page.press("t");
+  await page.press("s");
+  assert.equal(await page.evaluate("document.querySelectorAll('.sides.pair').length"), 0);
+  await page.press("s");
 }
 
 async function isReadableOnAPhone() {

@@ -1,6 +1,7 @@
 //! `cargo xtask browser`: the report of real runs, opened and used in a real browser.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,13 @@ use hint_libtorch::Host;
 
 /// Training of each run: with evaluations in between, and more than 10,000 completions in all.
 const TRAIN: &str = "train --steps 60 --set evaluation.every=10 --set run.num_iterations=2";
+
+/// Runs without pairs of completions: supervised, with a hint that teaches, and with other groups drawn.
+const WITHOUT_PAIRS: [&str; 3] = [
+    "train --steps 4 --method sft",
+    "train --steps 4 --method sdft",
+    "train --steps 4 --method dapo",
+];
 
 /// How the problems are audited, whose hints hint-rl wrote.
 const AUDIT: &str = "audit --json --model tiny --sample 8 --set verifier.equality.type=exact \
@@ -36,8 +44,19 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     let report = format!("--html={}", file.display());
     check(program().arg("report").args(dirs).arg("--audit").arg(&audit).arg(report))?;
     let script = host.repo.join("tests/browser/report.mjs");
-    check(Command::new("node").arg(script).arg(&file).args(args))
-        .context("the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names")
+    let opened = |file: &Path, args: &[OsString]| {
+        check(Command::new("node").arg(&script).arg(file).args(args)).context(
+            "the report does not work in the browser; it needs Node 20 and Chromium, which CHROMIUM names",
+        )
+    };
+    opened(&file, args)?;
+    for train in WITHOUT_PAIRS {
+        let dir = out.join(train.rsplit(' ').next().unwrap_or(train));
+        check(program().args(train.split(' ')).arg("--out").arg(&dir))?;
+        check(program().arg("report").arg(&dir).arg("--html"))?;
+        opened(&dir.join("report.html"), &[])?;
+    }
+    Ok(())
 }
 
 /// Takes the pictures of README and book, of a real run. Needs tmux, Node and Chromium.

@@ -55,8 +55,9 @@ impl fmt::Display for LoadReport {
             write!(f, " ({:.0} MiB)", self.files.bytes as f64 / f64::from(1 << 20))?;
         }
         let mebibytes = self.bytes as f64 / f64::from(1 << 20);
-        write!(f, ", {mebibytes:.0} MiB of {:?} on {:?}", self.stored, self.device)?;
-        write!(f, ", computing in {:?}", self.compute)?;
+        let (stored, compute) = (number_format(self.stored), number_format(self.compute));
+        write!(f, ", {mebibytes:.0} MiB of {stored} on {}", place(self.device))?;
+        write!(f, ", computing in {compute}")?;
         match self.files.unused.as_slice() {
             [] => Ok(()),
             [one] => write!(f, "; tensor `{one}` of the files is not used"),
@@ -64,6 +65,26 @@ impl fmt::Display for LoadReport {
                 write!(f, "; tensor `{first}` and {} others of the files are not used", rest.len())
             }
         }
+    }
+}
+
+/// The name of a number format, as in `--compute`.
+fn number_format(kind: Kind) -> String {
+    match kind {
+        Kind::Float => "f32".to_owned(),
+        Kind::Double => "f64".to_owned(),
+        Kind::Half => "f16".to_owned(),
+        Kind::BFloat16 => "bf16".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A device in words.
+fn place(device: Device) -> String {
+    match device {
+        Device::Cpu => "the CPU".to_owned(),
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}"),
     }
 }
 

@@ -50,7 +50,10 @@ fn reports_say_what_the_files_hold_and_what_is_kept() {
     );
     let line = report.to_string();
     assert!(line.starts_with("llama, ") && !line.contains('\n'), "{line}");
-    assert!(line.contains(" from BF16 ") && line.contains(" of Float on Cpu"), "{line}");
+    assert!(
+        line.contains(" from BF16 ") && line.contains(" of f32 on the CPU, computing in f32"),
+        "{line}"
+    );
 
     let path = dir.path().join("model.gguf");
     std::fs::write(&path, gguf_writer::from_policy(&model)).unwrap();

@@ -11,7 +11,7 @@ use hint_rollout::hint::leak::{Leak, LeakDetector, LeakKind};
 use hint_rollout::{DatasetHints, HintProvider, HintRequest, Problem};
 use serde::Serialize;
 
-/// Ids that are printed of a list; the JSON has all of them.
+/// Hints and ids that are printed of a list; the JSON has all of them.
 const SHOWN: usize = 5;
 
 /// Findings that make the exit code 1.
@@ -143,11 +143,8 @@ impl Hints {
         self.columns.iter().any(|column| deny.iter().any(|what| is_in(column, *what)))
     }
 
-    /// Prints each hint that leaks or is wrong, ids of blank ones, and totals by column and level.
+    /// Prints totals by column and level. Some hints that leak or are wrong follow, and ids of blank ones.
     pub(super) fn print(&self) {
-        for column in &self.columns {
-            column.print();
-        }
         let mut totals = table(["hint", "problems", "hints", "blank", "answer", "step", "wrong"]);
         let mut levels = table(["hint", "level", "problems", "hints", "leaking", "wrong"]);
         for column in &self.columns {
@@ -173,6 +170,9 @@ impl Hints {
         if self.columns.iter().any(|column| column.levels.len() > 1) {
             right(&mut levels, 2);
             say!("{levels}");
+        }
+        for column in &self.columns {
+            column.print();
         }
     }
 }
@@ -231,12 +231,19 @@ impl Audited {
         self.column.as_deref().unwrap_or("hint")
     }
 
+    /// Says how many hints that `what` are not printed.
+    fn say_more(&self, count: usize, what: &str) {
+        if let Some(more) = count.checked_sub(SHOWN).filter(|more| *more > 0) {
+            say!("{more} more of column {} {what}: --json lists them", self.name());
+        }
+    }
+
     fn print(&self) {
         let head = |problem: &str, hint: &str| {
             let column = self.column.as_ref().map(|column| format!(", column {column}"));
             say!("{problem}{}\n  {}", column.unwrap_or_default(), hint.replace('\n', "\n  "));
         };
-        for Leaking { problem, hint, leaks } in &self.leaks {
+        for Leaking { problem, hint, leaks } in self.leaks.iter().take(SHOWN) {
             head(problem, hint);
             for Leak { kind, text, span, value } in leaks {
                 let what = match kind {
@@ -246,10 +253,12 @@ impl Audited {
                 say!("    bytes {}..{}: `{text}` is {what}, {value}", span.start, span.end);
             }
         }
-        for Wrong { problem, hint, states } in &self.wrong {
+        self.say_more(self.leaks.len(), "leak");
+        for Wrong { problem, hint, states } in self.wrong.iter().take(SHOWN) {
             head(problem, hint);
             say!("    states `{states}`, which is not the reference's answer");
         }
+        self.say_more(self.wrong.len(), "are wrong");
         if !self.blank.is_empty() {
             let ids = self.blank.iter().take(SHOWN).map(|id| format!("`{id}`"));
             let ids = ids.collect::<Vec<_>>().join(", ");

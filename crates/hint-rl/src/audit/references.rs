@@ -10,6 +10,7 @@ use hint_rollout::Problem;
 use serde_json::{Value, json};
 
 use crate::problem_row::problem_row;
+use crate::workload::NOT_MATH;
 
 /// An audit of the reference answers, several of one problem where it accepts several.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct References<'p> {
     /// The problem of each reference.
     owners: Vec<usize>,
     report: AuditReport,
+    /// Whether they are read as mathematics.
+    is_math: bool,
 }
 
 impl<'p> References<'p> {
@@ -34,7 +37,8 @@ impl<'p> References<'p> {
                 .audit(references),
             _ => read_by(&*verifier.build()?, problems),
         };
-        Ok(Self { problems, owners, report })
+        let is_math = matches!(verifier.equality, Equality::Math { .. });
+        Ok(Self { problems, owners, report, is_math })
     }
 
     /// Whether every reference is usable.
@@ -58,6 +62,9 @@ impl<'p> References<'p> {
             say!("{}", self.table());
         }
         say!("{}", self.report.summary_by(|index| format!("problem `{}`", self.id(index))));
+        if self.is_math && 2 * self.report.findings.len() > self.report.checked {
+            say!("{NOT_MATH}");
+        }
     }
 
     /// The references by reason, each with the id of its problem.

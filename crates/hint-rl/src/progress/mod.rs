@@ -115,6 +115,7 @@ impl Progress {
         item("nll", metrics::NLL, number);
         item("grad", metrics::GRAD_NORM, number);
         item("affinity", metrics::AFFINITY_VALUE, share);
+        item("to hints", metrics::AFFINITY_BEHAVIOR_VALUE, share);
         item("KL", metrics::KL, number);
         item("entropy", metrics::ENTROPY_TRAINED, share);
         if self.seconds > 0.0 && self.tokens > 0 {
@@ -127,12 +128,8 @@ impl Progress {
     fn tell(&mut self, name: &str, verdict: &RunVerdict) {
         let condition = verdict.condition().filter(|condition| self.told != Some(*condition));
         let Some(condition) = condition else { return };
-        // A run that is healthy from the start needs no word.
-        let is_news = self.told.is_some() || condition != Condition::Healthy;
         self.told = Some(condition);
-        if is_news {
-            note!("{name:>5} {verdict}");
-        }
+        note!("{name:>5} {verdict}");
         if let Some(finding) = verdict.findings.first() {
             note!("{name:>5} try: {}", finding.advice);
         }

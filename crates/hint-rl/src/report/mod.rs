@@ -153,7 +153,7 @@ fn report(dir: &Path, rows: usize) -> Result<String> {
     let title = format!("{name}: step {done} of {steps}, seed {seed}{state}");
     let verdict = Verdict::read(dir, &log, &config)?.items(dir);
     let facts = facts::facts(&log, &config).into_iter().map(Item::new);
-    let items = verdict.into_iter().chain(facts).flat_map(|item| item.lines());
+    let items = verdict.into_iter().chain(facts).flat_map(Item::lines);
     let items = items.map(|line| format!("  {line}"));
     let tables = [curves::table(&log, rows), phases::table(&log)];
     let tables = tables.into_iter().flatten().map(|table| format!("\n{}", table.trim_fmt()));

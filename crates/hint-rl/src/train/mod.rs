@@ -60,6 +60,7 @@ use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threa
 use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::run_state::End;
+use crate::show::quoted;
 use crate::terminal::hush;
 use crate::workload::{Model, Workload};
 
@@ -198,7 +199,8 @@ impl Session<'_> {
         let Self { settings, processes, stop, .. } = self;
         let Some(summary) = self.train_methods(hint_grpo)? else {
             if processes.is_first() {
-                note!("stopped; continue with: --resume {}", settings.out.display());
+                let out = quoted(&settings.out.display().to_string());
+                note!("stopped; continue with: --resume {out}");
             }
             return Ok(stop.exit_code());
         };
@@ -206,7 +208,9 @@ impl Session<'_> {
             return Ok(ExitCode::SUCCESS);
         }
         settings.output.table(summary.table());
-        settings.output.table(summary.rules());
+        if let Some(rules) = summary.rules() {
+            settings.output.table(rules);
+        }
         summary.write(&settings.out.join("summary.json"))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -469,7 +473,7 @@ impl Job<'_> {
             && let Ok(checkpoints) = RunDir::checkpoints(&self.dir)
             && let Some((step, _)) = checkpoints.last()
         {
-            let out = self.settings.out.display();
+            let out = quoted(&self.settings.out.display().to_string());
             note!("stopped by an error; continue after step {step} with: --resume {out}");
         }
     }

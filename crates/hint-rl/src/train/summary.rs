@@ -93,8 +93,11 @@ impl Summary {
         replace_file(path, &text)
     }
 
-    /// Rule of the verifier that found the answers that trained.
-    pub(crate) fn rules(&self) -> Table {
+    /// Rule of the verifier that found the answers that trained; nothing where none was judged.
+    pub(crate) fn rules(&self) -> Option<Table> {
+        if self.runs.iter().all(|run| run.extracted_by.is_empty()) {
+            return None;
+        }
         let mut table = Table::new();
         table.load_preset(UTF8_FULL_CONDENSED);
         table.set_header(["method", "seed", "answer found by", "completions", "correct"]);
@@ -112,7 +115,7 @@ impl Summary {
         for column in table.column_iter_mut().skip(3) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table
+        Some(table)
     }
 
     /// The comparison as a table of at most 80 columns.

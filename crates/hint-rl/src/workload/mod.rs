@@ -53,6 +53,10 @@ pub(crate) struct Source<'s> {
 /// The problems that `data.files` of the configuration lists.
 pub(crate) const DATA_FILES: &str = "data.files";
 
+/// The remedy where most references cannot be read as mathematics.
+pub(crate) const NOT_MATH: &str = "if answers are words or letters and not mathematics, compare them as text: \
+                                   --set verifier.equality.type=exact";
+
 /// The held-out problems of made-up families, unless another number is asked for.
 const HELD_OUT: usize = 200;
 
@@ -182,10 +186,16 @@ impl Workload {
             self.held_out.filter(|problem| Ok::<_, RolloutError>(is_usable(problem)))?;
         match first {
             None => self.notes.push(format!("audit: {count} references, all usable")),
-            Some(first) => self.left_out.push(format!(
-                "audit: {unusable} of {count} problems are left out, because their references are unusable; \
-                 the first is {first}"
-            )),
+            Some(first) => {
+                let mut line = format!(
+                    "audit: {unusable} of {count} problems are left out, because their references are unusable; \
+                     the first is {first}"
+                );
+                if is_math && 2 * unusable > count {
+                    line = format!("{line}; {NOT_MATH}");
+                }
+                self.left_out.push(line);
+            }
         }
         ensure!(
             !self.train.is_empty(),

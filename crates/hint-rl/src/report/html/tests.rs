@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::block::unpacked;
 use super::run::Run;
 use super::{SCRIPT, STYLE, Written, page, write};
+use crate::report::Item;
 
 const NASTY: &str = "</script><img src=x onerror=alert(1)>\u{202e}\u{1b}[2J\u{0}";
 
@@ -208,8 +209,10 @@ fn a_fall_in_accuracy_is_shown_by_groups_of_evaluations() {
     assert_eq!(example["why"], "1 of 1 kept completions right at step 0, now 0 of 1");
     let log = crate::run_log::RunLog::read(&dir).unwrap();
     let verdict = super::run::Verdict::read(&dir, &log, &GrpoConfig::default()).unwrap();
-    let text = verdict.paragraphs(&dir).concat();
-    assert!(text.contains("hint' --evaluation --step 4 --problem 'p0'"), "{text}");
+    let lines = verdict.items(&dir).into_iter().flat_map(Item::lines).collect::<Vec<_>>();
+    let command = lines.last().unwrap();
+    assert!(command.starts_with("  hint-rl show /"), "{lines:?}");
+    assert!(command.ends_with("/hint --evaluation --step 4 --group 0"), "{lines:?}");
 }
 
 #[test]
