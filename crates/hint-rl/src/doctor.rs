@@ -35,7 +35,8 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     base: Option<PathBuf>,
 
-    /// Read the headers of the weights alone, which takes no time, and overlooks values that are not finite.
+    /// Read the headers of the weights alone, which takes no time. Values that are not finite are overlooked, and a head or
+    /// an embedding that differs from the one that the model uses.
     #[arg(long)]
     headers_only: bool,
 }
@@ -65,14 +66,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Err(error) => refused(&path, &error),
         Ok(found) => {
             let tokenizer = tokenizer(&path, &found.path);
-            let mut report =
-                report(&path, &found, tokenizer.as_ref().map_err(|error| chain(error)));
-            if !options.headers_only
-                && let Err(error) = found.check_values()
-            {
-                report.unusable.push(chain(&error));
-            }
-            report
+            let values = if options.headers_only { Ok(()) } else { found.check_values() };
+            let damage = values.err().map(|error| chain(&error));
+            report(&path, &found, tokenizer.as_ref().map_err(|error| chain(error)), damage)
         }
     };
     for (what, text) in &report.lines {
@@ -149,8 +145,15 @@ fn tokenizer(path: &Path, base: &Path) -> Result<Tokenizer, hint_policy::PolicyE
     }
 }
 
-fn report(path: &Path, found: &Inspection, tokenizer: Result<&Tokenizer, String>) -> Report {
-    let (config, mut unusual, mut unusable) = (&found.config, Vec::new(), Vec::new());
+/// The findings about a model that loads, apart from a `damage` to its values.
+fn report(
+    path: &Path,
+    found: &Inspection,
+    tokenizer: Result<&Tokenizer, String>,
+    damage: Option<String>,
+) -> Report {
+    let (config, mut unusual) = (&found.config, Vec::new());
+    let mut unusable: Vec<String> = damage.into_iter().collect();
     let mut lines = vec![("model", title(config, path)), ("sizes", sizes(config))];
     lines.extend(rotation(config).map(|text| ("rotation", text)));
     lines.extend(own_code(&found.path).map(|text| ("own code", text)));
@@ -408,7 +411,7 @@ mod tests {
         let path = tiny_model();
         let found = Inspection::new(&path, None).unwrap();
         let tokenizer = tokenizer(&path, &found.path).unwrap();
-        let lines = report(&path, &found, Ok(&tokenizer)).lines;
+        let lines = report(&path, &found, Ok(&tokenizer), None).lines;
         let text: Vec<String> = lines.iter().map(|(what, text)| format!("{what} {text}")).collect();
         let text = text.join("\n");
         for words in [
@@ -424,8 +427,9 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
-        let unusable = report(&path, &found, Err("nothing".into())).unusable;
-        assert_eq!(unusable, ["no tokenizer: nothing"]);
+        let report = report(&path, &found, Err("nothing".into()), Some("damage".into()));
+        assert_eq!(report.unusable, ["damage", "no tokenizer: nothing"]);
+        assert!(report.lines.contains(&("training", "no, see below".to_owned())));
         found.check_values().unwrap();
     }
 
@@ -445,7 +449,8 @@ mod tests {
             let report = match Inspection::new(dir.path(), None) {
                 Ok(found) => {
                     let tokenizer = tokenizer(dir.path(), &found.path);
-                    report(dir.path(), &found, tokenizer.as_ref().map_err(|error| chain(error)))
+                    let tokenizer = tokenizer.as_ref().map_err(|error| chain(error));
+                    report(dir.path(), &found, tokenizer, None)
                 }
                 Err(error) => refused(dir.path(), &error),
             };

@@ -3,9 +3,9 @@
     python tests/golden/gen/resolved_configs.py [check]
 
 Run it with transformers 4.57.6, then with 5.24.0, which adds the families that it alone has. With `check` it compares with the
-file in place of writing it: the two versions read the same. The configurations are the smallest ones of each family, with and
-without the keys of windows, and those of `saved_configs.json`, which hint-policy writes; of these a model is made, too, that takes
-a forward pass. Tests of hint-policy compare what it reads from the same configurations.
+file in place of writing it: the two versions read the same. The configurations are those of `saved_configs.json`, which hint-policy
+writes, and the smallest ones of each family there, with and without the keys of windows. Each becomes a model that takes a
+forward pass. Tests of hint-policy compare what it reads from the same configurations.
 """
 
 import json
@@ -16,21 +16,21 @@ import tempfile
 import torch
 import transformers
 
-from models import HEIRS
+from models import HEIRS, family
 
 GOLDEN = pathlib.Path(__file__).parent.parent
 OUT = GOLDEN / "resolved_configs.json"
 BASE = dict(
     vocab_size=10, hidden_size=16, intermediate_size=8, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=64,
     num_key_value_heads=2)
-FAMILIES = [
-    "llama", "qwen2", "qwen3", "mistral", "gemma3_text", "smollm3", "olmo2", "granite", "phi3", "gemma2", "olmo3", "exaone4",
-    "seed_oss", "hunyuan_v1_dense", "internlm3", "mimo", "qwen3_5_text"]
 FULL = ["full_attention"] * 4
+LONG = dict(type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 3.0])
 # Changes to BASE, beside none.
 CHANGES = {
     "mistral": [dict(sliding_window=None), dict(sliding_window=5)],
-    "phi3": [dict(sliding_window=None), dict(sliding_window=5)],
+    "phi3": [
+        dict(sliding_window=None), dict(sliding_window=5), dict(rope_scaling=LONG, max_position_embeddings=8192),
+        dict(rope_scaling=LONG, original_max_position_embeddings=16)],
     "qwen2": [dict(use_sliding_window=True, max_window_layers=1), dict(use_sliding_window=True, sliding_window=None)],
     "qwen3": [dict(use_sliding_window=True, max_window_layers=2), dict(use_sliding_window=True, sliding_window=5, max_window_layers=0)],
     "smollm3": [dict(use_sliding_window=True), dict(use_sliding_window=True, sliding_window=5, no_rope_layers=[1, 0, 1, 0])],
@@ -47,15 +47,17 @@ NUMBERS = [
     "head_dim", "num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "query_pre_attn_scalar", "attn_logit_softcapping",
     "final_logit_softcapping", "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
     "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim", "linear_conv_kernel_dim"]
+IDS = ["bos_token_id", "eos_token_id"]
 FLAGS = ["tie_word_embeddings", "attention_bias", "mlp_bias", "attention_out_bias"]
 
 
 def configs():
     """All configurations, by name."""
-    for family in FAMILIES:
-        for index, change in enumerate([{}, *CHANGES.get(family, [])]):
-            yield f"{family} {index}", dict(model_type=family, **BASE) | change
-    for name, config in json.loads((GOLDEN / "saved_configs.json").read_text()).items():
+    saved = json.loads((GOLDEN / "saved_configs.json").read_text())
+    for kind in dict.fromkeys(config["model_type"] for config in saved.values()):
+        for index, change in enumerate([{}, *CHANGES.get(kind, [])]):
+            yield f"{kind} {index}", dict(model_type=kind, **BASE) | change
+    for name, config in saved.items():
         yield f"saved {name}", config
 
 
@@ -78,21 +80,33 @@ def rotary(config):
     return theta, parameters.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", 1.0))
 
 
-def resolved(config):
+def rotated(config, model):
+    """Whether each layer rotates queries and keys, as seen in a forward pass."""
+    code, begun, found = sys.modules[type(model).__module__], [], set()
+    rotate = code.apply_rotary_pos_emb
+
+    def seen(*args, **kwargs):
+        found.add(len(begun) - 1)
+        return rotate(*args, **kwargs)
+
+    for layer in model.model.layers:
+        layer.register_forward_pre_hook(lambda *_: begun.append(None))
+    code.apply_rotary_pos_emb = seen
+    logits = model(torch.arange(9).unsqueeze(0)).logits
+    code.apply_rotary_pos_emb = rotate
+    assert logits.shape == (1, 9, config.vocab_size) and logits.isfinite().all()
+    # A gated delta-net has nothing to rotate.
+    types = getattr(config, "layer_types", None) or FULL[:1] * len(begun)
+    return [layer in found or kind == "linear_attention" for layer, kind in enumerate(types)]
+
+
+def resolved(config, model):
     """What counts for the forward pass: windows and rotation layer by layer, numbers as floats."""
-    kind, layers = config.model_type, config.num_hidden_layers
     window, types = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if kind in ("mistral", "phi3"):
-        types = ["sliding_attention"] * layers
-    types = types or FULL[:1] * layers
+    # Without a list, all layers have the window.
+    types = types or ["sliding_attention"] * config.num_hidden_layers
     result = {"windows": [float(window) if window and kind == "sliding_attention" else None for kind in types]}
-    # As in the attention of these families.
-    if kind == "smollm3":
-        result["rotates"] = [bool(rotates) for rotates in config.no_rope_layers]
-    elif kind == "exaone4":
-        result["rotates"] = [window is None or kind == "sliding_attention" for kind in types]
-    else:
-        result["rotates"] = [True] * layers
+    result["rotates"] = rotated(config, model)
     theta, share = rotary(config)
     result["rope_theta"], result["partial_rotary_factor"] = float(theta), float(share or 1.0)
     for key in NUMBERS:
@@ -101,20 +115,31 @@ def resolved(config):
             result[key] = None if value is None else float(value)
     if result.get("head_dim") is None:
         result["head_dim"] = float(config.hidden_size // config.num_attention_heads)
+    for key in IDS:
+        value = getattr(config, key, None)
+        result[key] = value if isinstance(value, list) else [] if value is None else [value]
+    scaling = getattr(config, "rope_scaling", None) or {}
+    if "longrope" in (scaling.get("type"), scaling.get("rope_type")):
+        result["original_max_position_embeddings"] = float(config.original_max_position_embeddings)
     for key in FLAGS:
         if hasattr(config, key):
             result[key] = bool(getattr(config, key))
     return result
 
 
-def forward(config, name, settings):
-    """Makes a model of a saved configuration and takes a forward pass."""
+def create(config, name, settings):
+    """A model of the configuration, of the class that it names."""
+    if not name.startswith("saved"):
+        # Defaults may lie beyond the vocabulary, or be none.
+        config.pad_token_id = None
+        config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    # transformers 5 computes InternLM 3 by Llama's class.
-    other = settings["model_type"] in HEIRS or settings["model_type"] == "internlm3"
-    assert other or type(model).__name__ == settings["architectures"][0], name
-    logits = model(torch.arange(12).unsqueeze(0)).logits
-    assert logits.shape == (1, 12, settings["vocab_size"]) and logits.isfinite().all(), name
+    kind, classes = settings["model_type"], settings.get("architectures", [])
+    for path in (GOLDEN / "models").iterdir():
+        # As transformers names it, which computes InternLM 3 by Llama's class.
+        classes = classes + (json.loads((path / "config.json").read_text())["architectures"] if family(path) == kind else [])
+    assert kind in HEIRS or type(model).__name__ in classes, name
+    return model
 
 
 if __name__ == "__main__":
@@ -127,12 +152,12 @@ if __name__ == "__main__":
             print(version, "has no", settings["model_type"])
             cases.extend([old[name]] if name in old else [])
             continue
-        case = dict(name=name, version=version, config=settings, resolved=resolved(config))
-        if name.startswith("saved"):
-            forward(config, name, settings)
-        else:
+        model = create(config, name, settings)
+        case = dict(name=name, version=version, config=settings, resolved=resolved(config, model))
+        if not name.startswith("saved"):
             # Published files have the other keys, on whose defaults versions differ.
-            case["resolved"] = {key: case["resolved"][key] for key in ("windows", "rotates")}
+            same = ("windows", "rotates", *IDS, "original_max_position_embeddings")
+            case["resolved"] = {key: case["resolved"][key] for key in same if key in case["resolved"]}
         known = old.get(name)
         if check:
             keys = case["resolved"].keys() & known["resolved"].keys()

@@ -1,8 +1,9 @@
 """Small tokenizers with settings that change ids silently, and what transformers makes of texts with them.
 
-    python tests/golden/gen/tokenizer_files.py > tests/golden/tokenizers.json
+    python tests/golden/gen/tokenizer_files.py
 
-transformers 4.57 and 5 give the same file: settings on which they disagree are left out.
+Writes ../tokenizers.json. transformers 4.57 and 5 give the same file. They disagree on the `former` cases, which 4.57 alone writes and 5 leaves
+as they are.
 """
 
 import json
@@ -45,6 +46,16 @@ def bos(content, index):
 
 
 BOTH = added(token("<s>"), token("</s>"))
+LLAMA = {"tokenizer_class": "LlamaTokenizerFast"}
+GPT2 = {"tokenizer_class": "GPT2TokenizerFast", "bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>"}
+NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<s>"}
+LISTED = {"added_tokens_decoder": {str(COUNT): token("<s>"), str(COUNT + 1): token("</s>")}}
+
+
+def prefixed(adds):
+    return {"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": adds}}
+
+
 # Name: (changes to tokenizer.json, other files).
 CASES = {
     "a role that is a token": ({"model": BASE["model"] | {"vocab": BASE["model"]["vocab"] | {"<im>": COUNT}}}, {
@@ -66,14 +77,33 @@ CASES = {
     "bos by the post-processor": (BOTH | bos("<s>", COUNT), {"tokenizer_config.json": ENDS}),
     "bos by the post-processor, switched off in vain": (BOTH | bos("<s>", COUNT), {
         "tokenizer_config.json": ENDS | {"add_bos_token": False}}),
+    "a space before the text of GPT-2 by a key": (prefixed(False), {"tokenizer_config.json": GPT2 | {"add_prefix_space": True}}),
+    "no space before the text of GPT-2": (prefixed(True), {"tokenizer_config.json": GPT2}),
+    "a space before the text, in step": (prefixed(True), {"tokenizer_config.json": FAST | {"add_prefix_space": True}}),
     "bos switched on in vain": (BOTH, {"tokenizer_config.json": ENDS | {"add_bos_token": True, "add_eos_token": True}}),
+}
+# As CASES. transformers 4.57 follows the class, and 5 the `tokenizer.json`.
+FORMER = {
+    "bos of a class": (BOTH, {"tokenizer_config.json": LLAMA | NAMED}),
+    "bos of a class, switched off": (BOTH, {"tokenizer_config.json": LLAMA | NAMED | {"add_bos_token": False}}),
+    "both ends of a class": (BOTH, {"tokenizer_config.json": LLAMA | NAMED | {"add_eos_token": True}}),
+    "bos of a class that names none": (BOTH, {"tokenizer_config.json": LLAMA}),
+    "bos that the list alone has": ({}, {"tokenizer_config.json": LLAMA | NAMED | LISTED}),
+    "bos of the model's family": (BOTH, {"tokenizer_config.json": NAMED, "config.json": {"model_type": "llama"}}),
+    "bos of the model's family, without a configuration": (BOTH, {"config.json": {"model_type": "llama"}}),
+    "bos of the class of the model": (BOTH, {
+        "tokenizer_config.json": NAMED, "config.json": {"model_type": "qwen2", "tokenizer_class": "LlamaTokenizer"}}),
+    "no bos of the model's family": (BOTH, {"tokenizer_config.json": FAST | NAMED, "config.json": {"model_type": "llama"}}),
+    "a space before the text by a key": (prefixed(False), {"tokenizer_config.json": FAST | {"add_prefix_space": True}}),
+    "no space before the text without a key": (prefixed(True), {"tokenizer_config.json": FAST}),
+    "no space before the text by a key": (prefixed(True), {"tokenizer_config.json": FAST | {"add_prefix_space": False}}),
 }
 TEXTS = ["ab a", "<s>ab</s>", " <s> a </s> b", "<im>a<t>", "ab <pad>", "xab ab", "<S>a", "<s>"]
 
 
 def outcome(changes, files):
     with tempfile.TemporaryDirectory() as folder:
-        files = files | {"tokenizer.json": BASE | changes, "config.json": {"model_type": "llama"}}
+        files = {"config.json": {"model_type": "llama"}} | files | {"tokenizer.json": BASE | changes}
         for name, content in files.items():
             pathlib.Path(folder, name).write_text(json.dumps(content))
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -82,6 +112,12 @@ def outcome(changes, files):
     return {"encoded": encoded, "plain": plain}
 
 
+def described(cases):
+    return [{"name": name, "changes": changes, "files": files} | outcome(changes, files) for name, (changes, files) in cases.items()]
+
+
 if __name__ == "__main__":
-    cases = [{"name": name, "changes": changes, "files": files} | outcome(changes, files) for name, (changes, files) in CASES.items()]
-    print(json.dumps({"base": BASE, "texts": TEXTS, "cases": cases}, ensure_ascii=False))
+    out = pathlib.Path(__file__).parent.parent / "tokenizers.json"
+    former = described(FORMER) if transformers.__version__.startswith("4.") else json.loads(out.read_text())["former"]
+    found = {"base": BASE, "texts": TEXTS, "cases": described(CASES), "former": former}
+    out.write_text(json.dumps(found, ensure_ascii=False) + "\n")

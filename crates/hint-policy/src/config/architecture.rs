@@ -65,6 +65,7 @@ pub enum Architecture {
 const DEFAULTS: Defaults = Defaults {
     sizes: None,
     max_positions: None,
+    original_positions: None,
     head_dim: None,
     kv_heads: None,
     rms_norm_eps: 1e-6,
@@ -78,6 +79,7 @@ const DEFAULTS: Defaults = Defaults {
     bos: None,
     eos: None,
     pad: None,
+    tokenizer: None,
 };
 
 const GGUF: GgufFamily = GgufFamily { name: "", paired: false, middle_norm: "ffn_norm" };
@@ -103,7 +105,12 @@ const LLAMA: Family = Family {
     multiplied: false,
     partly_rotated: false,
     stretched_base: false,
-    defaults: DEFAULTS,
+    defaults: Defaults {
+        bos: Some(1),
+        eos: Some(2),
+        tokenizer: Some("LlamaTokenizer"),
+        ..DEFAULTS
+    },
 };
 
 const QWEN2: Family = Family {
@@ -134,7 +141,7 @@ const MISTRAL: Family = Family {
     gguf: None,
     biases: Biases { attention: AttentionBias::Never, mlp: false, renamed: false },
     windows: Windows::Everywhere,
-    defaults: Defaults { window: Some(4096), ..DEFAULTS },
+    defaults: Defaults { window: Some(4096), ..LLAMA.defaults },
     ..LLAMA
 };
 
@@ -164,6 +171,7 @@ const GEMMA3: Family = Family {
         bos: Some(2),
         eos: Some(1),
         pad: Some(0),
+        tokenizer: Some("GemmaTokenizer"),
         ..DEFAULTS
     },
     ..LLAMA
@@ -201,6 +209,7 @@ const OLMO2: Family = Family {
         rms_norm_eps: 1e-5,
         eos: Some(50_279),
         pad: Some(1),
+        tokenizer: Some("GPTNeoXTokenizer"),
         ..DEFAULTS
     },
     ..LLAMA
@@ -225,10 +234,12 @@ const PHI3: Family = Family {
     partly_rotated: true,
     defaults: Defaults {
         max_positions: Some(4096),
+        original_positions: Some(4096),
         rms_norm_eps: 1e-5,
         bos: Some(1),
         eos: Some(32_000),
         pad: Some(32_000),
+        tokenizer: Some("LlamaTokenizer"),
         ..DEFAULTS
     },
     ..LLAMA
@@ -260,7 +271,12 @@ const OLMO3: Family = Family {
     gguf: None,
     windows: Windows::Pattern { period: 4 },
     local_rotation: LocalRotation::Unscaled,
-    defaults: Defaults { rope_theta: 500_000.0, window: Some(4096), ..OLMO2.defaults },
+    defaults: Defaults {
+        rope_theta: 500_000.0,
+        window: Some(4096),
+        tokenizer: None,
+        ..OLMO2.defaults
+    },
     ..OLMO2
 };
 
@@ -429,6 +445,16 @@ impl Architecture {
     /// The `general.architecture` of its GGUF files, if they have one of their own.
     pub fn gguf_name(self) -> Option<&'static str> {
         self.family().gguf.map(|gguf| gguf.name)
+    }
+
+    /// The class of the tokenizer in a folder of this `model_type` that names none, if it adds tokens to texts.
+    pub(crate) fn tokenizer_class(model_type: &str) -> Option<&'static str> {
+        let families = Self::ALL.into_iter().map(Self::family);
+        let mut families = families.filter(|family| {
+            let whole = family.whole.is_some_and(|whole| whole.model_type == model_type);
+            whole || family.model_type == model_type
+        });
+        families.next()?.defaults.tokenizer
     }
 
     /// Finds an architecture by its `model_type`.

@@ -227,6 +227,8 @@ pub(crate) enum Unrotated {
 pub(crate) struct Defaults {
     pub(crate) sizes: Option<Sizes>,
     pub(crate) max_positions: Option<usize>,
+    /// `original_max_position_embeddings`, which counts for `LongRoPE`.
+    pub(crate) original_positions: Option<usize>,
     /// Else the width by the heads.
     pub(crate) head_dim: Option<usize>,
     /// Else as many as query heads.
@@ -246,6 +248,8 @@ pub(crate) struct Defaults {
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     pub(crate) pad: Option<u32>,
+    /// The tokenizer's class in transformers 4.57 for folders that name none, without `Fast`, if it adds tokens to texts.
+    pub(crate) tokenizer: Option<&'static str>,
 }
 
 /// Sizes of a family that some of its files leave out.

@@ -210,6 +210,7 @@ impl From<ModelConfig> for HfConfig {
             attention_multiplier: family.multiplied.then(|| config.attention(0).scale),
             logits_scaling: multiplier(config.logits_scaling),
             use_bidirectional_attention: None,
+            is_causal: None,
             attention_bias: matches!(
                 family.biases.attention,
                 AttentionBias::Key | AttentionBias::Apart { .. }
@@ -320,6 +321,10 @@ impl HfConfig {
         }
         if self.use_bidirectional_attention == Some(true) {
             return Err(PolicyError::unsupported("use_bidirectional_attention", &true, "false"));
+        }
+        // Models that embed texts have it, under the class of one that writes.
+        if self.is_causal == Some(false) {
+            return Err(PolicyError::unsupported("is_causal", &false, "true"));
         }
         Ok(())
     }

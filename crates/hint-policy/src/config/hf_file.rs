@@ -58,6 +58,8 @@ pub(crate) struct HfConfig {
     pub(super) logits_scaling: Option<f64>,
     #[serde(skip_serializing)]
     pub(super) use_bidirectional_attention: Option<bool>,
+    #[serde(skip_serializing)]
+    pub(super) is_causal: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attention_bias: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +160,7 @@ impl HfConfig {
             eos_token_id: self.eos_token_id.or(text.eos_token_id.clone()),
             pad_token_id: text.pad_token_id.clone().or(self.pad_token_id),
             quantization_config,
+            is_causal: text.is_causal.filter(|is_causal| !is_causal).or(self.is_causal),
             tie_word_embeddings: text.tie_word_embeddings.or(self.tie_word_embeddings),
             ..*text
         }

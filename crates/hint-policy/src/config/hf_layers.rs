@@ -59,14 +59,7 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
     };
     let theta = number("rope_theta").unwrap_or(default);
     let mut object = object.clone();
-    if let Some(original) = raw.original_max_position_embeddings.or(raw.max_position_embeddings) {
-        // A key of its own in some families.
-        let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
-        let is_long = kind.is_some_and(|kind| LONG.contains(&kind));
-        if is_long && object.get("original_max_position_embeddings").is_none_or(Value::is_null) {
-            object.insert("original_max_position_embeddings".into(), original.into());
-        }
-    }
+    set_original_positions(raw, family, &mut object)?;
     let ratio = || {
         let original = number("original_max_position_embeddings")?;
         Some(raw.max_position_embeddings? as f64 / original)
@@ -87,6 +80,44 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
         local_theta = differs.then_some(local);
     }
     Ok(Rope { theta, scaling, local_theta, share })
+}
+
+/// Sets the row length of pre-training, which may stand beside the scaling. For `LongRoPE`, that one counts, and then the
+/// default of the family. Where versions of transformers have different angles, the file is refused.
+fn set_original_positions(
+    raw: &HfConfig,
+    family: &Family,
+    object: &mut Map<String, Value>,
+) -> Result<(), PolicyError> {
+    const KEY: &str = "original_max_position_embeddings";
+    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
+    let is_long = kind.is_some_and(|kind| LONG.contains(&kind));
+    let is_other = matches!(kind, Some("yarn" | "llama3"));
+    let (beside, inside) =
+        (raw.original_max_position_embeddings, object.get(KEY).and_then(size_of));
+    let max = raw.max_position_embeddings;
+    let same = inside.or(max);
+    if let Some(beside) = beside.filter(|beside| is_other && same != Some(*beside)) {
+        let same = same.map_or_else(|| "none".to_owned(), |same| same.to_string());
+        let supported = format!(
+            "{same}, as for `rope_scaling`; versions of transformers disagree on which one counts"
+        );
+        return Err(PolicyError::unsupported(KEY, &beside, supported));
+    }
+    let original = beside.or(family.defaults.original_positions).or(inside).or(max);
+    let Some(original) = original.filter(|_| is_long) else { return Ok(()) };
+    object.insert(KEY.into(), original.into());
+    let factor = object.remove("factor").filter(|factor| !factor.is_null());
+    let ratio = max.unwrap_or(original) as f64 / original as f64;
+    match factor {
+        Some(factor) if factor.as_f64().is_none_or(|own| (own / ratio - 1.0).abs() > 1e-6) => {
+            let supported = format!(
+                "{ratio}, the ratio of the two lengths, or no such key; versions of transformers disagree on others"
+            );
+            Err(PolicyError::unsupported("rope_scaling.factor", &factor, supported))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The `rope_scaling` of a file.
@@ -262,7 +293,15 @@ pub(super) fn sliding_windows(
     let Some(types) = &raw.layer_types else {
         if let Windows::Pattern { period, .. } | Windows::Listed { period } = family.windows {
             let pattern = match &raw.sliding_window_pattern {
-                Some(Value::String(letters)) => Some(letters.len()),
+                Some(Value::String(letters)) => {
+                    // `L` for a window, and `G` for none.
+                    let windows = letters.strip_suffix('G').unwrap_or("none");
+                    if windows.chars().any(|letter| letter != 'L') {
+                        let key = "sliding_window_pattern";
+                        return Err(PolicyError::unsupported(key, letters, "LLLG and the like"));
+                    }
+                    Some(letters.len())
+                }
                 Some(number) => number.as_u64().and_then(|period| usize::try_from(period).ok()),
                 None => raw.class_window_pattern,
             };
@@ -281,6 +320,11 @@ pub(super) fn sliding_windows(
     Ok(types.iter().map(|name| (name == "sliding_attention").then_some(window)).collect())
 }
 
+fn other_length(key: &str, found: usize, layers: usize) -> PolicyError {
+    let expected = format!("{layers} entries, one for each layer");
+    PolicyError::config(key, &format!("a list of {found}"), expected)
+}
+
 /// Refuses kinds of layers that the family does not have, a list of another length, and windows of no size.
 fn check_layer_types(
     raw: &HfConfig,
@@ -289,6 +333,12 @@ fn check_layer_types(
     window: Option<usize>,
 ) -> Result<(), PolicyError> {
     let family = architecture.family();
+    let is_listed = matches!(family.unrotated, Unrotated::Listed { .. });
+    if let Some(rotates) =
+        raw.no_rope_layers.as_ref().filter(|list| is_listed && list.len() < layers)
+    {
+        return Err(other_length("no_rope_layers", rotates.len(), layers));
+    }
     let Some(types) = &raw.layer_types else { return Ok(()) };
     // Others ignore the list.
     let is_read = !matches!(family.windows, Windows::Never | Windows::Everywhere);
@@ -306,9 +356,7 @@ fn check_layer_types(
         return Err(PolicyError::unsupported("layer_types", unknown, supported));
     }
     if types.len() != layers {
-        let expected = format!("{layers} entries, one for each layer");
-        let found = format!("a list of {}", types.len());
-        return Err(PolicyError::config("layer_types", &found, expected));
+        return Err(other_length("layer_types", types.len(), layers));
     }
     let is_flagged = family.windows == Windows::Flagged;
     if is_flagged && window.is_none() && types.iter().any(|name| name == "sliding_attention") {

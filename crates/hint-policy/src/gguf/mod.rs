@@ -97,6 +97,21 @@ impl Gguf {
         self.tensors.get(name).map(|entry| (entry.kind.to_string(), entry.end - entry.start))
     }
 
+    /// Refuses tensor `name` if its element type is not implemented.
+    pub(crate) fn check_type(&self, name: &str) -> Result<(), PolicyError> {
+        let entry = self.tensors.get(name).filter(|entry| entry.kind.block().is_none());
+        entry.map_or(Ok(()), |entry| Err(self.unsupported(name, entry)))
+    }
+
+    fn unsupported(&self, name: &str, entry: &TensorEntry) -> PolicyError {
+        PolicyError::TensorType {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            found: entry.kind.to_string(),
+            supported: dequantize::SUPPORTED,
+        }
+    }
+
     /// Size of the file in bytes.
     pub(crate) fn size(&self) -> usize {
         self.map.len()
@@ -113,13 +128,7 @@ impl Gguf {
             path: self.path.clone(),
             tensor: name.to_owned(),
         })?;
-        dequantize::dequantize(entry.kind, &self.map[entry.start..entry.end]).ok_or_else(|| {
-            PolicyError::TensorType {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                found: entry.kind.to_string(),
-                supported: dequantize::SUPPORTED,
-            }
-        })
+        dequantize::dequantize(entry.kind, &self.map[entry.start..entry.end])
+            .ok_or_else(|| self.unsupported(name, entry))
     }
 }

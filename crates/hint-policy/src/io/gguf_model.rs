@@ -21,6 +21,9 @@ use crate::tensor::size;
 /// Divisors of the rotary frequencies.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
+/// The constant inside the root of every norm.
+const EPSILON: &str = "attention.layer_norm_rms_epsilon";
+
 /// Divisors of the rotary frequencies for short and for long rows.
 const SHORT: &str = "rope_factors_short.weight";
 const LONG: &str = "rope_factors_long.weight";
@@ -46,7 +49,7 @@ pub(crate) fn config(gguf: &Gguf) -> Result<ModelConfig, PolicyError> {
     Ok(config)
 }
 
-/// The architecture, with its name in the file. Files that hold a part of a model, or a mixture of experts, are
+/// The architecture, with its name in the file. Files that hold a part of a model, or another kind of model, are
 /// refused.
 fn architecture(gguf: &Gguf) -> Result<(&str, Architecture), PolicyError> {
     let kind = gguf.get("general.type").and_then(GgufValue::as_str).unwrap_or("model");
@@ -69,13 +72,30 @@ fn architecture(gguf: &Gguf) -> Result<(&str, Architecture), PolicyError> {
         return Err(PolicyError::unsupported("split.count", &parts, supported));
     }
     let keys = Keys { gguf, prefix: name };
-    match keys.size("expert_count")?.filter(|&count| count > 0) {
-        Some(experts) => {
-            let supported = "0 (no mixture of experts)";
-            Err(PolicyError::unsupported("expert_count", &experts, supported))
+    refuse_others(&keys)?;
+    Ok((name, architecture))
+}
+
+/// Refuses mixtures of experts, and models that embed or score texts: they have the architecture of one that writes.
+fn refuse_others(keys: &Keys<'_>) -> Result<(), PolicyError> {
+    let counts = [
+        ("expert_count", "0 (no mixture of experts)"),
+        ("pooling_type", "0 (a model that writes text; this one embeds or ranks texts)"),
+    ];
+    for (key, supported) in counts {
+        if let Some(count) = keys.size(key)?.filter(|&count| count > 0) {
+            return Err(PolicyError::unsupported(key, &count, supported));
         }
-        None => Ok((name, architecture)),
     }
+    if keys.get("attention.causal").and_then(GgufValue::as_bool) == Some(false) {
+        let supported = "true (a model that writes text; this one sees the whole text)";
+        return Err(PolicyError::unsupported("attention.causal", &false, supported));
+    }
+    if keys.get("classifier.output_labels").is_some() {
+        let supported = "none (a model that writes text; this one classifies texts)";
+        return Err(PolicyError::unsupported("classifier.output_labels", "a list", supported));
+    }
+    Ok(())
 }
 
 /// The dimension of a head, and of its rotated part.
@@ -139,7 +159,9 @@ fn unwindowed(
         num_attention_heads,
         num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
         head_dim,
-        rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+        rms_norm_eps: keys.float(EPSILON).ok_or_else(|| {
+            PolicyError::config(format!("{}.{EPSILON}", keys.prefix), "missing", "a number")
+        })?,
         max_position_embeddings: keys.required("context_length")?,
         rope_theta: keys.float("rope.freq_base").unwrap_or(10_000.0),
         rope_scaling: RopeScaling::Default,
@@ -303,6 +325,7 @@ pub(crate) fn survey(gguf: &Gguf, config: &ModelConfig) -> Result<LoadedFiles, P
     let specs = layout(config);
     for spec in &specs {
         let spec = located(gguf, config, spec)?;
+        gguf.check_type(&spec.name)?;
         if let Some((kind, _)) = gguf.storage(&spec.name) {
             *survey.types.entry(kind).or_default() += spec.values();
         }

@@ -183,7 +183,8 @@ fn lora_config(
         let supported = format!("true, false, gaussian, orthogonal; {MERGE}");
         return Err(unsupported("init_lora_weights", value, &supported));
     }
-    let number = |key: &str, default: f64| get(key).map_or(Some(default), Value::as_f64);
+    // PEFT has no default for a null.
+    let number = |key: &str, default: f64| raw.get(key).map_or(Some(default), Value::as_f64);
     let field = |key: &str, expected: &str| {
         PolicyError::config(
             key,
@@ -191,13 +192,16 @@ fn lora_config(
             expected,
         )
     };
-    let rank = get("r").map_or(Some(8), Value::as_u64).and_then(|rank| usize::try_from(rank).ok());
+    let rank =
+        raw.get("r").map_or(Some(8), Value::as_u64).and_then(|rank| usize::try_from(rank).ok());
     Ok(LoraConfig {
         rank: rank.ok_or_else(|| field("r", "a positive integer"))?,
         alpha: number("lora_alpha", 8.0).ok_or_else(|| field("lora_alpha", "a number"))?,
         dropout: number("lora_dropout", 0.0).ok_or_else(|| field("lora_dropout", "a number"))?,
         target_modules,
-        rank_stabilized: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+        rank_stabilized: get("use_rslora")
+            .map_or(Some(false), Value::as_bool)
+            .ok_or_else(|| field("use_rslora", "true or false"))?,
         rank_pattern: parsed(raw, "rank_pattern", "an object of positive integers")?,
         alpha_pattern: parsed(raw, "alpha_pattern", "an object of numbers")?,
         modules_to_save: parsed(raw, "modules_to_save", "a list of names")?,

@@ -55,14 +55,15 @@ impl ParsedFile<'_> {
         self.tensors.names()
     }
 
-    /// Element type of the tensor of `spec`, whose shape is checked.
+    /// Element type of the tensor of `spec`, which is checked, as its shape is.
     fn header(&self, spec: &ParameterSpec) -> Result<String, PolicyError> {
         let missing =
             || PolicyError::MissingTensor { path: self.path.to_owned(), tensor: spec.name.clone() };
         let view = self.tensors.tensor(&spec.name).map_err(|_| missing())?;
+        let (_, name) = element_type(self.path, spec, view.dtype())?;
         let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
         check_shape(self.path, spec, &shape)?;
-        Ok(format!("{:?}", view.dtype()))
+        Ok(name.to_owned())
     }
 
     /// The tensor of `spec` as `Float` on `device`.
@@ -334,25 +335,32 @@ fn read_tensor(
         path: path.to_owned(),
         tensor: spec.name.clone(),
     })?;
-    let (kind, name) = match view.dtype() {
-        Dtype::F32 => (Kind::Float, "F32"),
-        Dtype::F16 => (Kind::Half, "F16"),
-        Dtype::BF16 => (Kind::BFloat16, "BF16"),
-        Dtype::F64 => (Kind::Double, "F64"),
-        other => {
-            return Err(PolicyError::TensorType {
-                path: path.to_owned(),
-                tensor: spec.name.clone(),
-                found: format!("{other:?}"),
-                supported: "F32, F16, BF16, F64",
-            });
-        }
-    };
+    let (kind, name) = element_type(path, spec, view.dtype())?;
     let shape: Vec<i64> = view.shape().iter().map(|&n| size(n)).collect();
     check_shape(path, spec, &shape)?;
     let torch = |source| PolicyError::torch("copy a tensor", source);
     let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(torch)?;
     Ok((finish(path, spec, &tensor, device)?, name, view.data().len()))
+}
+
+/// The kind of an element type, and its name in the file.
+fn element_type(
+    path: &Path,
+    spec: &ParameterSpec,
+    found: Dtype,
+) -> Result<(Kind, &'static str), PolicyError> {
+    match found {
+        Dtype::F32 => Ok((Kind::Float, "F32")),
+        Dtype::F16 => Ok((Kind::Half, "F16")),
+        Dtype::BF16 => Ok((Kind::BFloat16, "BF16")),
+        Dtype::F64 => Ok((Kind::Double, "F64")),
+        other => Err(PolicyError::TensorType {
+            path: path.to_owned(),
+            tensor: spec.name.clone(),
+            found: format!("{other:?}"),
+            supported: "F32, F16, BF16, F64",
+        }),
+    }
 }
 
 /// Checks the shape that a file gives for a tensor.

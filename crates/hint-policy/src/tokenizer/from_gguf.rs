@@ -58,6 +58,15 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, PolicyError> {
         }
     }
     tokenizer.chat_template = text("tokenizer.chat_template").map(str::to_owned);
+    let named = "tokenizer.chat_template.";
+    let others = gguf.metadata().keys().filter_map(|key| key.strip_prefix(named));
+    let others: Vec<String> = others.map(|name| format!("`{name}`")).collect();
+    if tokenizer.chat_template.is_none() && !others.is_empty() {
+        tokenizer.warnings.push(format!(
+            "the file has the chat templates {}, and none without a name; prompts are plain text unless one is given",
+            others.join(", ")
+        ));
+    }
     if pre.is_none() && text("tokenizer.ggml.model") == Some("gpt2") {
         tokenizer.warnings.push(format!(
             "`{}` does not name its pre-tokenizer (`tokenizer.ggml.pre`), GPT-2's is used; if the model has \

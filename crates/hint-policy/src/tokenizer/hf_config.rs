@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde_json::{Value, json};
-use tokenizers::{AddedToken, PostProcessorWrapper};
+use serde_json::{Map, Value, json};
+use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
+use crate::config::Architecture;
 use crate::error::PolicyError;
 use crate::files::json::read_json;
 use crate::tokenizer::Tokenizer;
@@ -108,10 +109,48 @@ impl Tokenizer {
         }
     }
 
-    /// Lets [`Tokenizer::encode_with_special_tokens`] follow `add_bos_token` and `add_eos_token`.
-    pub(super) fn add_ends(&mut self) {
-        let class = self.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
-        let class = class.strip_suffix("Fast").unwrap_or(class);
+    /// The tokenizer's class in transformers 4.57, without `Fast`: that of its configuration, of the model's, or of the
+    /// model's family.
+    pub(super) fn class(&self, dir: &Path) -> String {
+        let named = |config: &Map<String, Value>, key: &str| {
+            config.get(key).and_then(Value::as_str).map(str::to_owned)
+        };
+        let key = "tokenizer_class";
+        let of_model = || {
+            // A configuration that does not parse is refused where the model is read.
+            let Ok(Some(Value::Object(model))) = read_json(&dir.join("config.json")) else {
+                return None;
+            };
+            let of_family = || Architecture::tokenizer_class(&named(&model, "model_type")?);
+            named(&model, key).or_else(|| of_family().map(str::to_owned))
+        };
+        let class = named(&self.config, key).or_else(of_model).unwrap_or_default();
+        class.strip_suffix("Fast").unwrap_or(&class).to_owned()
+    }
+
+    /// Lets a byte-level tokenizer put a space before a text, or not, as `add_prefix_space` says; false if it is missing.
+    /// Llama's classes would need the vocabulary of `SentencePiece` for that.
+    pub(super) fn follow_prefix_space(&mut self, class: &str) {
+        let wanted = self.config.get("add_prefix_space").and_then(Value::as_bool);
+        let is_llama = matches!(class, "LlamaTokenizer" | "CodeLlamaTokenizer");
+        if is_llama && wanted == Some(false) {
+            self.warnings.push(format!(
+                "`add_prefix_space` of `{CONFIG}` is false, which {class} does not follow; `tokenizer.json` says whether a \
+                 text begins with a space"
+            ));
+        }
+        let Some(PreTokenizerWrapper::ByteLevel(found)) = self.inner.get_pre_tokenizer() else {
+            return;
+        };
+        let mut byte_level = *found;
+        if !is_llama && byte_level.add_prefix_space != wanted.unwrap_or(false) {
+            byte_level.add_prefix_space = !byte_level.add_prefix_space;
+            self.inner.with_pre_tokenizer(Some(byte_level));
+        }
+    }
+
+    /// Lets [`Tokenizer::encode_with_special_tokens`] follow `add_bos_token` and `add_eos_token`, where the class does.
+    pub(super) fn add_ends(&mut self, class: &str) {
         let known = CLASSES.into_iter().find(|(name, ..)| *name == class);
         let Some((_, default, [bos, eos])) = known else { return };
         let wanted = |key: &str, default: bool| {
@@ -132,7 +171,7 @@ impl Tokenizer {
             let text = json!({"Sequence": {"id": id, "type_id": kind}});
             [special(&bos, kind), Some(text), special(&eos, kind)].into_iter().flatten()
         };
-        let known: serde_json::Map<String, Value> = [&bos, &eos]
+        let known: Map<String, Value> = [&bos, &eos]
             .into_iter()
             .flatten()
             .map(|(token, id)| {

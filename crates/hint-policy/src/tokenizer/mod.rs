@@ -87,7 +87,9 @@ impl Tokenizer {
             tokenizer.config.extend(map);
         }
         tokenizer.add_listed_tokens(dir)?;
-        tokenizer.add_ends();
+        let class = tokenizer.class(dir);
+        tokenizer.follow_prefix_space(&class);
+        tokenizer.add_ends(&class);
         tokenizer.split_specials();
         let mut others = additional_templates(dir);
         tokenizer.chat_template = match tokenizer.config.remove("chat_template") {

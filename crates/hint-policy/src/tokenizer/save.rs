@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use tokenizers::PreTokenizerWrapper;
 
 use crate::error::PolicyError;
 use crate::files::atomic;
@@ -37,6 +38,12 @@ impl Tokenizer {
         ];
         for (key, value) in defaults {
             config.entry(key).or_insert(value);
+        }
+        // Missing means false there.
+        if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = self.inner.get_pre_tokenizer()
+            && bytes.add_prefix_space
+        {
+            config.insert("add_prefix_space".into(), json!(true));
         }
         if let Some(template) = &self.chat_template {
             config.insert("chat_template".into(), json!(template));

@@ -62,6 +62,11 @@ fn resolved(config: &ModelConfig) -> Value {
         "attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias,
         "attention_out_bias": config.output_bias,
     });
+    all["bos_token_id"] = config.bos_token_id.into_iter().collect();
+    all["eos_token_id"] = json!(config.eos_token_ids);
+    if let RopeScaling::LongRope { original_max_position_embeddings, .. } = config.rope_scaling {
+        all["original_max_position_embeddings"] = json!(float(original_max_position_embeddings));
+    }
     if let Some(sizes) = &config.delta_net {
         all["linear_num_key_heads"] = json!(float(sizes.key_heads));
         all["linear_num_value_heads"] = json!(float(sizes.value_heads));
@@ -91,7 +96,8 @@ fn golden_configurations_are_read_as_in_transformers() {
         let written = serde_json::to_value(&config).unwrap();
         assert_eq!(resolved(&serde_json::from_value(written).unwrap()), ours, "{name}");
     }
-    assert!(Architecture::ALL.iter().all(|one| families.contains(one)));
+    let missing = Architecture::ALL.into_iter().find(|one| !families.contains(one));
+    assert_eq!(missing, None, "a family that is not compared; gen/resolved_configs.py does that");
 }
 
 #[test]
@@ -179,6 +185,10 @@ fn unsupported_options_are_refused_by_name() {
     }
     let both_ways = json!({"use_bidirectional_attention": true});
     check_refused("gemma3_text", both_ways, &["use_bidirectional_attention"]);
+    check_refused("qwen2", json!({"is_causal": false}), &["is_causal", "false"]);
+    let text = json!({"text_config": base("gemma3_text"), "is_causal": false});
+    check_refused("gemma3", text, &["is_causal", "false"]);
+    assert!(parse("qwen2", json!({"is_causal": true})).is_ok());
     let local = json!({"rope_parameters": {
         "full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "yarn"}}});
     check_refused("gemma3_text", local, &["sliding_attention.rope_type", "yarn", "default"]);
@@ -213,6 +223,7 @@ fn families_read_what_sets_their_layers_apart() {
     let config = parse("smollm3", listed).unwrap();
     assert_eq!(config.rotary_layers, [false, true, true]);
     assert_eq!(config.sliding_windows, [Some(5), None, None]);
+    check_refused("smollm3", json!({"no_rope_layers": [1]}), &["no_rope_layers", "list of 1"]);
     let granite = parse("granite", json!({"residual_multiplier": 0.5})).unwrap();
     assert_eq!((granite.residual_multiplier, granite.attention_multiplier), (Some(0.5), Some(1.0)));
     let gemma = parse("gemma2", json!({"attn_logit_softcapping": null})).unwrap();
@@ -224,11 +235,48 @@ fn families_read_what_sets_their_layers_apart() {
     let exaone = parse("exaone4", letters).unwrap();
     assert_eq!(exaone.sliding_windows, [Some(5), None, Some(5)]);
     assert_eq!(exaone.rotary_layers, [true, false, true]);
+    let other = json!({"sliding_window": 5, "sliding_window_pattern": "GLL"});
+    check_refused("exaone4", other, &["sliding_window_pattern", "GLL", "LLLG"]);
     let long = json!({"original_max_position_embeddings": 16,
         "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0]}});
     assert_eq!(parse("phi3", long).unwrap().max_positions(), 16);
     let seed_oss = parse("seed_oss", json!({"num_key_value_heads": 2})).unwrap();
     assert_eq!((seed_oss.qkv_bias, seed_oss.output_bias, seed_oss.head_dim), (true, false, 128));
+}
+
+/// Versions of transformers agree on these readings, and on no other.
+#[test]
+fn the_length_of_pre_training_is_that_beside_the_scaling() {
+    let long = |more: Value, beside: Value| {
+        let mut scaling =
+            json!({"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0]});
+        scaling.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"rope_scaling": scaling, "original_max_position_embeddings": beside})
+    };
+    let original = |config: ModelConfig| match config.rope_scaling {
+        RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+            original_max_position_embeddings
+        }
+        other => panic!("{other:?}"),
+    };
+    let key = "original_max_position_embeddings";
+    for (kind, inside, beside, expected) in [
+        ("phi3", json!({}), Value::Null, 4096),
+        ("phi3", json!({}), json!(16), 16),
+        ("phi3", json!({key: 8}), json!(16), 16),
+        ("phi3", json!({key: 8}), Value::Null, 4096),
+        ("llama", json!({key: 8}), json!(16), 16),
+        ("llama", json!({key: 8}), Value::Null, 8),
+        ("llama", json!({}), Value::Null, 64),
+        ("llama", json!({key: 16, "factor": 4.0}), Value::Null, 16),
+    ] {
+        let found = parse(kind, long(inside.clone(), beside.clone())).unwrap();
+        assert_eq!(original(found), expected, "{kind} {inside} {beside}");
+    }
+    let other = long(json!({"factor": 8.0}), json!(16));
+    check_refused("llama", other, &["rope_scaling.factor", "8", "4, the ratio"]);
+    let yarn = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, key: 16}, key: 32});
+    check_refused("qwen3", yarn, &[key, "32", "16, as for `rope_scaling`"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use hint_policy::Policy;
 use hint_policy::io::Inspection;
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::folders::{
@@ -88,6 +88,28 @@ fn weights_in_another_form_are_named() {
         let error = Inspection::new(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains(&name), "{error}");
     }
+}
+
+/// By headers alone, as when the values are read.
+#[test]
+fn types_of_tensors_that_are_not_implemented_are_named() {
+    let dir = folder();
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    // As many bytes.
+    header["model.norm.weight"]["dtype"] = json!("F8_E4M3");
+    let shape = header["model.norm.weight"]["shape"][0].as_u64().unwrap();
+    header["model.norm.weight"]["shape"] = json!([4 * shape]);
+    let header = header.to_string();
+    let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+    changed.extend(header.as_bytes());
+    changed.extend(&bytes[8 + length..]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, changed).unwrap();
+    let error = Inspection::new(dir.path(), None).unwrap_err().to_string();
+    assert!(error.contains("model.norm.weight") && error.contains("F8_E4M3"), "{error}");
 }
 
 #[test]
