@@ -2,8 +2,9 @@
 
     python tests/golden/gen/gguf_names.py
 
-Run with gguf 0.19 (of llama.cpp). For each golden model: the architecture of its GGUF files, and the name there of each
-parameter, with N for the layer. Tests of hint-policy compare the files that they write, which its reader loads.
+Run with gguf 0.19 (of llama.cpp), and what models.py needs. For each family: how its files are stored (`GGUF` of models.py). For each
+golden model: the architecture of its files, and the name there of each parameter, with N for the layer. Tests of hint-policy write such
+files, which its reader loads.
 """
 
 import json
@@ -13,12 +14,9 @@ import struct
 
 import gguf
 
+from models import GGUF, family
+
 GOLDEN = pathlib.Path(__file__).parent.parent
-# Families whose files have the architecture of another one; the others are found by their `model_type`.
-ARCHITECTURES = {
-    "mistral": "llama", "internlm3": "llama", "mimo": "qwen2", "olmo3": "olmo2", "gemma3_text": "gemma3", "gemma3": "gemma3",
-    "hunyuan_v1_dense": "hunyuan-dense", "qwen3_5_text": "qwen35", "qwen3_5": "qwen35",
-}
 
 
 def names(path):
@@ -37,20 +35,24 @@ def keys():
 
 if __name__ == "__main__":
     by_name = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
-    models = {}
+    families, models = {}, {}
     for path in sorted((GOLDEN / "models").iterdir()):
+        kind = family(path)
+        stored = dict(architecture=kind, paired=False, shifted=False, renamed={}) | GGUF.get(kind, {})
+        renamed = stored.pop("renamed")
+        families[kind] = stored
         config = json.loads((path / "config.json").read_text())
-        kind = ARCHITECTURES.get(config["model_type"], config["model_type"])
         layers = config.get("text_config", config)["num_hidden_layers"]
-        table = gguf.get_tensor_name_map(by_name[kind], layers)
+        table = gguf.get_tensor_name_map(by_name[stored["architecture"]], layers)
         tensors = {}
         for name in names(path / "model.safetensors"):
             # The converter takes the language model's path out, too.
             inner = name.replace("language_model.", "").replace("model.model.", "model.")
-            # As the converter renames it.
-            known = inner.replace("dt_bias", "dt_proj.bias")
-            stored = table.get_name(known, try_suffixes=(".weight", ".bias"))
-            if stored:
-                tensors[re.sub(r"\.\d+\.", ".N.", inner)] = re.sub(r"\.\d+\.", ".N.", stored)
-        models[path.name] = dict(architecture=kind, tensors=tensors)
-    (GOLDEN / "gguf_names.json").write_text(json.dumps(dict(models=models, keys=keys()), indent=1) + "\n")
+            known = inner
+            for old, new in renamed.items():
+                known = known.replace(old, new)
+            found = table.get_name(known, try_suffixes=(".weight", ".bias"))
+            if found:
+                tensors[re.sub(r"\.\d+\.", ".N.", inner)] = re.sub(r"\.\d+\.", ".N.", found)
+        models[path.name] = dict(architecture=stored["architecture"], tensors=tensors)
+    (GOLDEN / "gguf_names.json").write_text(json.dumps(dict(families=families, models=models, keys=keys()), indent=1) + "\n")

@@ -26,6 +26,7 @@ import transformers
 
 import models
 
+ALL = dict(r=2, lora_alpha=3, target_modules="all-linear")
 ADAPTERS = {
     "qwen3-attention": ("qwen3", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
     "olmo2-patterns": ("olmo2", dict(
@@ -33,12 +34,21 @@ ADAPTERS = {
         target_modules=["q_proj", "down_proj", "gate_proj"], modules_to_save=["lm_head", "post_attention_layernorm"])),
     "phi3-all": ("phi3", dict(r=3, lora_alpha=5, target_modules="all-linear")),
     "gemma3-all": ("gemma3", dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear", lora_dropout=0.1)),
-    "qwen3_5-all": ("qwen3_5", dict(r=2, lora_alpha=3, target_modules="all-linear")),
+    "qwen3_5-all": ("qwen3_5", ALL),
+    "llama-one-kv-head-all": ("llama-one-kv-head", ALL),
 }
-# One more for each other family.
-ADAPTERS |= {f"{base}-all": (base, dict(r=2, lora_alpha=3, target_modules="all-linear")) for base in [
-    "llama-one-kv-head", "qwen2", "mistral", "smollm3", "granite", "gemma2", "olmo3", "exaone4", "seed-oss", "hunyuan", "internlm3",
-    "mimo"]}
+
+
+def others(folder):
+    """One more for each other family, on the first of its models."""
+    families = {models.family(folder / base) for base, _ in ADAPTERS.values()}
+    found = {}
+    for path in sorted(folder.iterdir()):
+        kind = models.family(path)
+        if kind not in families:
+            families.add(kind)
+            found[f"{path.name}-all"] = (path.name, ALL)
+    return found
 
 
 def write(golden, name, weights):
@@ -144,6 +154,7 @@ if __name__ == "__main__":
         read(pathlib.Path(__file__).parent.parent)
     else:
         SINGLE, golden = torch.float32, pathlib.Path(__file__).parent.parent
+        ADAPTERS |= others(golden / "models")
         names = sys.argv[1:] or [name for name in ADAPTERS if ADAPTERS[name][0] not in models.LATER]
         files = [golden / "models" / ADAPTERS[name][0] / "model.safetensors" for name in names]
         weights = [safetensors.torch.load_file(file) for file in files]

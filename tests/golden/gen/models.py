@@ -121,6 +121,15 @@ LATER = ["qwen3_5", "qwen3_5-images", "internlm3"]
 # Families that transformers does not have, with those whose classes their own code inherits from unchanged. Their files hold further
 # tensors, which nothing uses.
 HEIRS = {"mimo": ("qwen2", "MiMoForCausalLM", "model.mtp_layers.0.token_layernorm.weight")}
+# How llama.cpp's converter stores families: the architecture, if it is not the `model_type`; whether the two rows of a rotary pair become
+# neighbors; whether norms grow by 1; and names of tensors that it changes first.
+GGUF = {
+    "llama": dict(paired=True), "mistral": dict(architecture="llama", paired=True), "internlm3": dict(architecture="llama", paired=True),
+    "smollm3": dict(paired=True), "granite": dict(paired=True), "mimo": dict(architecture="qwen2"), "olmo3": dict(architecture="olmo2"),
+    "gemma2": dict(shifted=True), "gemma3_text": dict(architecture="gemma3", shifted=True),
+    "hunyuan_v1_dense": dict(architecture="hunyuan-dense"),
+    "qwen3_5_text": dict(architecture="qwen35", shifted=True, renamed={"dt_bias": "dt_proj.bias"}),
+}
 # These are committed; the others are for a folder of one's own.
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
@@ -158,6 +167,12 @@ def rename(path, kind):
     tensors = safetensors.torch.load_file(path / "model.safetensors")
     tensors[further] = torch.ones(config["hidden_size"])
     safetensors.torch.save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def family(path):
+    """The `model_type` of a folder's language model."""
+    config = json.loads((path / "config.json").read_text())
+    return config.get("text_config", config)["model_type"]
 
 
 def read_config(path):

@@ -117,7 +117,7 @@ def reduced(folder, ranks, name):
     }
 
 
-# Names, and the expressions that cut texts one after the other.
+# Names that llama.cpp treats alike, so that vectors of one hold for all, and the expressions that cut texts one after the other.
 CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
 LLAMA3 = CONTRACTIONS + (
@@ -139,7 +139,9 @@ DEEPSEEK3 = [
 EXPRESSIONS = {
     ("gpt-2", "phi-2", "exaone4", "olmo", "mpt", "trillion", "mellum", "a.x-4.0"): [GPT2],
     ("smollm", "starcoder", "refact", "command-r", "exaone", "codeshell", "minerva-7b"): [r"\p{N}", GPT2],
-    ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0", "smaug-bpe", "dbrx"): [LLAMA3],
+    # These keep a word whole that is a token.
+    ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0"): [LLAMA3],
+    ("smaug-bpe", "dbrx"): [LLAMA3],
     ("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"): [QWEN2],
     ("qwen35",): [QWEN35],
     ("seed-coder",): [SEED],

@@ -9,6 +9,7 @@ use hint_policy::{CausalLm, LoadOptions, Policy as _};
 use serde_json::Value;
 
 use crate::golden::{EXACT, golden_dir, model_dirs};
+use crate::reload;
 
 /// The folders of golden models, by family.
 fn by_family() -> BTreeMap<&'static str, Vec<PathBuf>> {
@@ -36,7 +37,7 @@ fn adapters() -> BTreeMap<String, Vec<String>> {
 /// Versions of transformers that loaded what was saved of each golden model, by the model.
 fn reloaded() -> BTreeMap<String, Vec<String>> {
     let text = std::fs::read_to_string(golden_dir().0.join("reloaded.json")).unwrap();
-    let all: BTreeMap<String, BTreeMap<String, f64>> = serde_json::from_str(&text).unwrap();
+    let all: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_str(&text).unwrap();
     let mut versions = BTreeMap::<_, Vec<_>>::new();
     for (version, models) in all {
         for model in models.into_keys() {
@@ -86,9 +87,8 @@ fn the_table_of_families_is_that_of_the_goldens() {
     let digits = |tolerance: f64| -tolerance.log10();
     writeln!(
         table,
-        "\nIn f64, log-probabilities and entropies of every token agree to {:.0} decimal places; those of `mimo` with Qwen 2's \
-         class. Norms of the gradients of every\nparameter agree to {:.0} significant digits, and greedy completions token \
-         by token.",
+        "\nIn f64, log-probabilities and entropies of every token agree to {:.0} decimal places. Norms of the gradients of every\n\
+         parameter agree to {:.0} significant digits, and greedy completions token by token.",
         digits(EXACT.logprob),
         digits(EXACT.grad_norm),
     )
@@ -109,26 +109,18 @@ fn the_table_of_families_is_that_of_the_goldens() {
     );
 }
 
-/// What this crate writes loads in transformers, and computes the same there. `HINT_TRANSFORMERS_PYTHON` is a Python
-/// with transformers.
+/// What this crate writes is what transformers loaded, and computes the same there.
 #[test]
 fn transformers_loads_saved_goldens_of_all_families() {
-    #[expect(clippy::disallowed_methods, reason = "the Python is given from outside")]
-    let Some(python) = std::env::var_os("HINT_TRANSFORMERS_PYTHON") else {
-        println!("skipped: HINT_TRANSFORMERS_PYTHON names no Python with transformers");
-        return;
-    };
     let saved = tempfile::tempdir().unwrap();
+    let mut digests = BTreeMap::new();
     for dir in by_family().into_values().flatten() {
-        let to = saved.path().join(dir.file_name().unwrap_or_default());
+        let to = saved.path().join(name(&dir));
         CausalLm::load(&dir, &LoadOptions::default()).unwrap().save(&to).unwrap();
+        let digest = reload::digest(&to, true);
         std::fs::copy(dir.join("expected.json"), to.join("expected.json")).unwrap();
+        std::fs::write(to.join("digest.txt"), &digest).unwrap();
+        digests.insert(name(&dir), digest);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gen/reload.py");
-    let mut command = std::process::Command::new(python);
-    command.arg(script).arg(saved.path());
-    if crate::blesses() {
-        command.arg(golden_dir().0.join("reloaded.json"));
-    }
-    assert!(command.status().unwrap().success());
+    reload::check("reload.py", "reloaded.json", saved.path(), &digests);
 }

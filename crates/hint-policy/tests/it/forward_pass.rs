@@ -5,10 +5,11 @@ use hint_policy::{
     TokenScores,
 };
 use proptest::prelude::*;
+use serde_json::json;
 use tch::{Kind, Tensor};
 
 use crate::device;
-use crate::model::{configs, random_model};
+use crate::model::{configs, random_model, windows, with_keys};
 
 /// Some loss that weighs every log-probability differently.
 fn loss(scores: &TokenScores) -> Tensor {
@@ -302,9 +303,9 @@ fn doubled(policy: CausalLm) -> CausalLm {
 
 /// A model of every architecture, with windows that are shorter than the prompts where it may have some.
 fn with_windows(architecture: hint_policy::config::Architecture) -> hint_policy::ModelConfig {
-    use hint_policy::config::{Architecture as A, DeltaNet};
+    use hint_policy::config::DeltaNet;
     let small = hint_policy::ModelConfig::small(architecture, 30);
-    hint_policy::ModelConfig {
+    let config = hint_policy::ModelConfig {
         hidden_size: 24,
         intermediate_size: 20,
         num_hidden_layers: 2,
@@ -313,19 +314,12 @@ fn with_windows(architecture: hint_policy::config::Architecture) -> hint_policy:
         // An even number of its dimensions is rotated, also by a quarter.
         head_dim: if small.partial_rotary_factor < 1.0 { 8 } else { 6 },
         initializer_range: 0.3,
-        sliding_windows: match architecture {
-            A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4 => vec![Some(20), None],
-            A::Mistral | A::Qwen3 => vec![Some(20); 2],
-            _ => vec![],
-        },
-        rotary_layers: match architecture {
-            A::SmolLm3 | A::Exaone4 => vec![true, false],
-            _ => vec![],
-        },
         // Gated attention alone.
         delta_net: small.delta_net.clone().map(|net| DeltaNet { layers: vec![false; 2], ..net }),
         ..small
-    }
+    };
+    let layers = [true, false];
+    with_keys(&config, &[json!({"no_rope_layers": layers.map(u8::from)}), windows(20, &layers)])
 }
 
 /// Rows that share a prompt of 80 tokens, and some that look as if they did.

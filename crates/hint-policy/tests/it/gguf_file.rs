@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use hint_policy::config::{Architecture, RopeScaling};
 use hint_policy::gguf::Gguf;
+use hint_policy::io::Inspection;
 use hint_policy::{CausalLm, LoadOptions, ModelConfig, Policy, PolicyError, Tokenizer};
+use serde_json::json;
 
 use crate::gguf_writer::{
-    AllNames, Meta, from_policy, sentence_piece_metadata, tokenizer_metadata, write,
+    Meta, NAMES, from_policy, sentence_piece_metadata, stored, tokenizer_metadata, write,
 };
-use crate::model::random_model;
+use crate::model::{half_rotated, random_model, with_keys};
 
 fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -24,55 +26,36 @@ fn load(path: &Path) -> Result<CausalLm, PolicyError> {
 
 #[test]
 fn each_architecture_loads_with_the_same_weights() {
-    use Architecture as A;
-    let families = A::ALL.into_iter().filter(|family| family.gguf_name().is_some());
-    for architecture in families {
-        let gemma = architecture == A::Gemma3 || architecture == A::Gemma2;
-        let period = match architecture {
-            A::Gemma2 => 2,
-            A::Gemma3 => 6,
-            A::Olmo3 | A::Exaone4 => 4,
-            _ => 0,
-        };
-        let layers = if period > 0 { 7 } else { 4 };
-        // Every so many layers one attends to everything.
-        let sliding_windows: Vec<Option<usize>> = (0..if period > 0 { layers } else { 0 })
-            .map(|layer| ((layer + 1) % period != 0).then_some(9))
-            .collect();
+    let families = Architecture::ALL.into_iter().filter(|family| family.gguf_name().is_some());
+    for (index, architecture) in families.enumerate() {
         let small = ModelConfig::small(architecture, 258);
         let config = ModelConfig {
             num_key_value_heads: 2,
             head_dim: 12,
-            rotary_layers: match architecture {
-                A::Exaone4 => sliding_windows.iter().map(Option::is_some).collect(),
-                _ => small.rotary_layers.clone(),
-            },
-            tie_word_embeddings: architecture == Architecture::Qwen2,
+            num_hidden_layers: 7,
+            tie_word_embeddings: index % 2 == 0,
             eos_token_ids: vec![257],
-            num_hidden_layers: layers,
-            sliding_windows,
-            query_pre_attn_scalar: gemma.then_some(12.0),
-            partial_rotary_factor: if matches!(architecture, A::Phi3 | A::Qwen35) {
-                0.5
-            } else {
-                1.0
-            },
+            query_pre_attn_scalar: small.query_pre_attn_scalar.map(|_| 12.0),
+            partial_rotary_factor: 1.0,
             // Numbers that `f32` holds.
-            attention_multiplier: (architecture == A::Granite).then_some(0.25),
-            residual_multiplier: (architecture == A::Granite).then_some(0.5),
+            attention_multiplier: small.attention_multiplier.map(|_| 0.25),
+            residual_multiplier: small.residual_multiplier.map(|_| 0.5),
             ..small
         };
+        // Layers as the family has them by default, since files do not list them.
+        let layers = json!({"layer_types": null, "no_rope_layers": null, "sliding_window": 9});
+        let config = with_keys(&config, &[layers, half_rotated()]);
         let policy = random_model(&config, 5);
         let (_dir, path) = file(&from_policy(&policy));
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.config(), &config);
+        // Adding and removing 1 rounds, and so do exponents and logarithms.
+        let tolerance = match (&config.delta_net, stored(&policy).shifted) {
+            (Some(_), _) => 1e-6,
+            (None, true) => 1e-7,
+            (None, false) => 0.0,
+        };
         for (a, b) in policy.parameters().iter().zip(loaded.parameters()) {
-            // Adding and removing 1 rounds, and so do exponents and logarithms.
-            let tolerance = match architecture {
-                A::Qwen35 => 1e-6,
-                _ if gemma => 1e-7,
-                _ => 0.0,
-            };
             let difference = (&a.tensor - &b.tensor).abs().max().double_value(&[]);
             assert!(difference <= tolerance, "{architecture:?} {}: {difference}", a.name);
         }
@@ -83,7 +66,7 @@ fn each_architecture_loads_with_the_same_weights() {
 #[test]
 fn golden_gguf_names_are_those_of_gguf_py() {
     let golden = crate::golden::golden_dir().0;
-    let all = AllNames::read();
+    let all = &*NAMES;
     let mut loaded = 0;
     for (name, expected) in &all.models {
         let policy = load(&golden.join("models").join(name)).unwrap();
@@ -268,4 +251,29 @@ fn unsupported_files_are_refused_by_name() {
     check(&metadata, &["general.architecture", "mamba", "llama, qwen2, qwen3, gemma3"]);
     metadata.push(("general.type".into(), Meta::Text("adapter")));
     check(&metadata, &["general.type", "adapter", "PEFT"]);
+    // Models that embed, rank or classify texts have the architecture of one that writes.
+    for (key, value, word) in [
+        ("pooling_type", Meta::U32(3), "embeds"),
+        ("classifier.output_labels", Meta::Texts(vec!["good".to_owned()]), "classifies"),
+        ("attention.causal", Meta::Bool(false), "whole text"),
+    ] {
+        let mut metadata = tokenizer_metadata("gpt-2");
+        metadata.push(("general.architecture".into(), Meta::Text("qwen2")));
+        metadata.push((format!("qwen2.{key}"), value));
+        check(&metadata, &[key, word]);
+    }
+}
+
+/// By headers alone, as when the values are read.
+#[test]
+fn types_of_tensors_that_are_not_implemented_are_named_in_headers() {
+    let policy = random_model(&ModelConfig::small(Architecture::Qwen2, 258), 5);
+    let mut bytes = from_policy(&policy);
+    let name = b"output_norm.weight";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap() + name.len();
+    // Dimensions, one size, and then the type: MXFP4.
+    bytes[at + 12..at + 16].copy_from_slice(&39_u32.to_le_bytes());
+    let (_dir, path) = file(&bytes);
+    let error = Inspection::new(&path, None).unwrap_err().to_string();
+    assert!(error.contains("output_norm.weight") && error.contains("MXFP4"), "{error}");
 }

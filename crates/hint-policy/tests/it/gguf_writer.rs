@@ -1,14 +1,16 @@
 //! Writes GGUF files byte by byte, for tests and as seeds of the fuzz targets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use hint_policy::config::{Architecture, DeltaNet};
+use hint_policy::config::DeltaNet;
 use hint_policy::{CausalLm, Policy};
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
 /// Metadata values that tests write.
 pub(crate) enum Meta {
+    Bool(bool),
     U32(u32),
     F32(f32),
     Text(&'static str),
@@ -32,6 +34,10 @@ pub(crate) fn write(metadata: &[(String, Meta)], tensors: &[(String, Tensor)]) -
         text(&mut out, key);
         let kind = |out: &mut Vec<u8>, kind: u32| out.extend(kind.to_le_bytes());
         match value {
+            Meta::Bool(value) => {
+                kind(&mut out, 7);
+                out.push(u8::from(*value));
+            }
             Meta::U32(value) => {
                 kind(&mut out, 4);
                 out.extend(value.to_le_bytes());
@@ -92,18 +98,16 @@ pub(crate) fn from_policy(policy: &CausalLm) -> Vec<u8> {
     write(&metadata, &tensors(policy))
 }
 
-fn name(policy: &CausalLm) -> &'static str {
-    let architecture = policy.config().architecture;
-    architecture.gguf_name().unwrap_or(match architecture {
-        Architecture::Olmo3 => "olmo2",
-        Architecture::MiMo => "qwen2",
-        _ => "llama",
-    })
+/// How llama.cpp's converter stores the family of `policy`.
+pub(crate) fn stored(policy: &CausalLm) -> &'static Stored {
+    let family = policy.config().architecture.model_type();
+    let stored = NAMES.families.get(family);
+    stored.unwrap_or_else(|| panic!("no family {family}; gen/gguf_names.py writes it"))
 }
 
 /// The shape of `policy`.
 pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
-    let (config, name) = (policy.config(), name(policy));
+    let (config, name) = (policy.config(), stored(policy).architecture.as_str());
     let size = |key: &str, value: usize| (format!("{name}.{key}"), Meta::U32(value as u32));
     let mut metadata = vec![
         ("general.architecture".to_owned(), Meta::Text(name)),
@@ -156,10 +160,22 @@ pub(crate) fn model_metadata(policy: &CausalLm) -> Vec<(String, Meta)> {
 /// What gguf-py has, by `gen/gguf_names.py`.
 #[derive(Deserialize)]
 pub(crate) struct AllNames {
+    /// By `model_type`.
+    families: BTreeMap<String, Stored>,
     /// By the names of golden models.
     pub(crate) models: BTreeMap<String, ModelNames>,
     /// Keys of metadata, with `{arch}` for the architecture.
     pub(crate) keys: BTreeSet<String>,
+}
+
+/// How the converter stores a family.
+#[derive(Deserialize)]
+pub(crate) struct Stored {
+    architecture: String,
+    /// Whether the two rows of a rotary pair become neighbors.
+    paired: bool,
+    /// Whether norms grow by 1.
+    pub(crate) shifted: bool,
 }
 
 /// The names for one model.
@@ -170,13 +186,14 @@ pub(crate) struct ModelNames {
     tensors: BTreeMap<String, String>,
 }
 
-impl AllNames {
-    pub(crate) fn read() -> Self {
-        let path = crate::golden::golden_dir().0.join("gguf_names.json");
-        let text = std::fs::read_to_string(path).expect("the golden file is there");
-        serde_json::from_str(&text).expect("the golden file parses")
-    }
+/// Those of the golden file.
+pub(crate) static NAMES: LazyLock<AllNames> = LazyLock::new(|| {
+    let path = crate::golden::golden_dir().0.join("gguf_names.json");
+    let text = std::fs::read_to_string(path).expect("the golden file is there");
+    serde_json::from_str(&text).expect("the golden file parses")
+});
 
+impl AllNames {
     /// The names of the tensors of all models of an architecture.
     fn of_architecture(&self, architecture: &str) -> BTreeMap<&str, &str> {
         let models = self.models.values().filter(|model| model.architecture == architecture);
@@ -198,18 +215,14 @@ fn stored_name(names: &BTreeMap<&str, &str>, parameter: &str) -> String {
 
 /// The weights of `policy`.
 pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
-    let (config, name) = (policy.config(), name(policy));
-    let architecture = config.architecture;
-    let gemma = matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3);
-    let shifted = gemma || architecture == Architecture::Qwen35;
-    let names = AllNames::read();
-    let names = names.of_architecture(name);
+    let (config, stored) = (policy.config(), stored(policy));
+    let names = NAMES.of_architecture(&stored.architecture);
     policy
         .parameters()
         .into_iter()
         .map(|parameter| {
             let pairs = parameter.name.contains("q_proj") || parameter.name.contains("k_proj");
-            let tensor = if pairs && ["llama", "smollm3", "granite"].contains(&name) {
+            let tensor = if pairs && stored.paired {
                 let shape = parameter.tensor.size();
                 let half = config.head_dim as i64 / 2;
                 let heads = shape[0] / (2 * half);
@@ -218,7 +231,7 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
                 parameter.tensor
             };
             let is_own = parameter.name.ends_with("linear_attn.norm.weight");
-            let tensor = if shifted && parameter.name.ends_with("norm.weight") && !is_own {
+            let tensor = if stored.shifted && parameter.name.ends_with("norm.weight") && !is_own {
                 tensor + 1.0
             } else {
                 tensor

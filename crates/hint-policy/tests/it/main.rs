@@ -26,6 +26,7 @@ mod lora_written;
 mod model;
 mod out_of_memory;
 mod parity;
+mod reload;
 mod sampling;
 mod smollm2;
 mod templates;

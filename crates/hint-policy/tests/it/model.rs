@@ -2,42 +2,49 @@
 
 use std::path::Path;
 
-use hint_policy::config::{Architecture as A, DeltaNet};
+use hint_policy::config::{Architecture, DeltaNet};
 use hint_policy::{CausalLm, ModelConfig, Parameter, Policy, PolicyError, TokenBatch};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::device;
 
+/// The model of `config` with more keys of `config.json`. What a family does not take is left out, one object at a time, so
+/// that tests need no list of families.
+pub(crate) fn with_keys(config: &ModelConfig, changes: &[Value]) -> ModelConfig {
+    let mut json = serde_json::to_value(config).unwrap();
+    for change in changes {
+        let mut changed = json.clone();
+        changed.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        if serde_json::from_value::<ModelConfig>(changed.clone()).is_ok() {
+            json = changed;
+        }
+    }
+    serde_json::from_value(json).unwrap()
+}
+
+/// Keys for a window in those layers that slide.
+pub(crate) fn windows(window: usize, slides: &[bool]) -> Value {
+    let kind = |&slides: &bool| if slides { "sliding_attention" } else { "full_attention" };
+    let types: Vec<&str> = slides.iter().map(kind).collect();
+    json!({"sliding_window": window, "use_sliding_window": true, "layer_types": types})
+}
+
+/// Keys for heads of which half is rotated, in both forms.
+pub(crate) fn half_rotated() -> Value {
+    let rope =
+        json!({"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5});
+    json!({"partial_rotary_factor": 0.5, "rope_parameters": rope})
+}
+
 /// Small configurations that vary in everything an architecture may vary in.
 pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
     let sizes = (1_usize..4, 1_usize..4, 1_usize..3, 1_usize..5, 5_usize..40);
-    let options = (0..A::ALL.len(), any::<[bool; 4]>(), 1_usize..6);
+    let options = (0..Architecture::ALL.len(), any::<[bool; 5]>(), 1_usize..6);
     (sizes, options).prop_map(|((layers, kv_heads, group, half_head, vocab), options)| {
-        let (architecture, [bias, mlp_bias, tied, windowed], window) = options;
-        let architecture = A::ALL[architecture];
-        let free_biases =
-            !matches!(architecture, A::Qwen2 | A::MiMo | A::Mistral | A::Phi3 | A::Exaone4);
-        let mlp_biases = matches!(architecture, A::Llama | A::SmolLm3 | A::Granite | A::SeedOss);
-        let pattern = matches!(architecture, A::Gemma2 | A::Gemma3 | A::Olmo3 | A::Exaone4);
-        let any = matches!(
-            architecture,
-            A::Mistral | A::Phi3 | A::Qwen2 | A::MiMo | A::Qwen3 | A::SmolLm3
-        );
-        let sliding_windows = if pattern && layers > 1 {
-            (0..layers).map(|layer| (layer != 1).then_some(window)).collect()
-        } else if windowed && (pattern || any) {
-            vec![Some(window); layers]
-        } else {
-            vec![]
-        };
-        let rotary_layers = match architecture {
-            A::SmolLm3 => (0..layers).map(|layer| layer % 2 == 0).collect(),
-            A::Exaone4 => sliding_windows.iter().map(Option::is_some).collect(),
-            _ => vec![],
-        };
-        let partly = matches!(architecture, A::Phi3 | A::Qwen35) && half_head % 2 == 0;
-        let small = ModelConfig::small(architecture, vocab);
+        let (architecture, [bias, mlp_bias, tied, windowed, mixed], window) = options;
+        let small = ModelConfig::small(Architecture::ALL[architecture], vocab);
         // Some models have no attention at all.
         let delta_net = small.delta_net.is_some().then(|| DeltaNet {
             layers: (0..layers).map(|layer| (layer + window) % 3 != 1).collect(),
@@ -47,7 +54,7 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             value_head_dim: 2 * half_head + 1,
             conv_kernel: window,
         });
-        ModelConfig {
+        let config = ModelConfig {
             hidden_size: 24,
             intermediate_size: 20,
             num_hidden_layers: layers,
@@ -55,18 +62,27 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             num_key_value_heads: kv_heads,
             head_dim: 2 * half_head,
             max_position_embeddings: 64,
-            qkv_bias: matches!(architecture, A::Qwen2 | A::MiMo) || (bias && free_biases),
-            output_bias: bias && free_biases,
-            // transformers has all biases of InternLM 3 or none.
-            mlp_bias: if architecture == A::InternLm3 { bias } else { mlp_bias && mlp_biases },
-            rotary_layers,
-            partial_rotary_factor: if partly { 0.5 } else { 1.0 },
+            // An even number of dimensions of a head is rotated: all, or half of them below.
+            partial_rotary_factor: 1.0,
             tie_word_embeddings: tied,
-            sliding_windows,
             initializer_range: 0.3,
             delta_net,
             ..small
+        };
+        let rotates: Vec<u8> = (0..layers).map(|layer| u8::from(layer % 2 == 0)).collect();
+        let slides: Vec<bool> = (0..layers).map(|layer| !(mixed && layer == 1)).collect();
+        let mut keys = vec![
+            json!({"no_rope_layers": rotates}),
+            // Some families have all biases or none.
+            json!({"attention_bias": bias, "mlp_bias": bias}),
+            json!({"attention_bias": bias, "attention_out_bias": mlp_bias}),
+            json!({"mlp_bias": mlp_bias}),
+            half_rotated(),
+        ];
+        if windowed {
+            keys.push(windows(window, &slides));
         }
+        with_keys(&config, &keys)
     })
 }
 
