@@ -99,6 +99,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use anyhow::bail;
+    use hint_rollout::{GenerationRequest, Sampling};
 
     use super::super::Options;
     use super::*;
@@ -144,5 +145,40 @@ mod tests {
         let expected = ["/health", "/v1/models", "/server_info?config_format=json", "/weight_info"];
         assert_eq!(asked, expected, "nothing is loaded");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_stop_text_ends_a_completion_behind_the_least_length() {
+        let settings = Options::parse(["hint_grpo"]).unwrap().resolve().unwrap();
+        let model = settings.workload().unwrap().model(1).unwrap();
+        let mut engine = local(&settings, &model, None);
+        let mut sample = |stop: Vec<String>, min_completion_len| {
+            let sampling = Sampling {
+                temperature: 0.0,
+                max_completion_len: 12,
+                min_completion_len,
+                stop,
+                // The stop tokens as well, so that only texts end it.
+                banned_tokens: model.stop_tokens.clone(),
+                ..Sampling::default()
+            };
+            let prompt = model.tokenizer.encode("A").unwrap();
+            let request = GenerationRequest::new(prompt, 1, 3, sampling);
+            engine.generate(&[request]).unwrap().remove(0).remove(0).tokens
+        };
+        let text = |tokens: &[u32]| model.tokenizer.decode_skip_special(tokens).unwrap();
+        let whole = sample(Vec::new(), 0);
+        assert_eq!(whole.len(), 12);
+        // A text over two tokens.
+        let stop = text(&whole[3..5]);
+        for least in 0..=whole.len() {
+            let before = text(&whole[..least]).len();
+            let ends = |len: &usize| {
+                let begin = text(&whole[..*len]).rfind(&stop);
+                begin.is_some_and(|begin| begin + stop.len() > before)
+            };
+            let expected = (least + 1..whole.len()).find(ends).unwrap_or(whole.len());
+            assert_eq!(sample(vec![stop.clone()], least).len(), expected, "{least}: {stop:?}");
+        }
     }
 }

@@ -105,7 +105,7 @@ impl CollectPass<'_> {
         self.activity.begin(Work::Judging, jobs.len());
         check_contract(&ids, &requests, &sampled)?;
         for completion in sampled.iter_mut().flatten() {
-            cut_at_stop(self.format, &self.config.sampling.stop, completion)?;
+            cut_at_stop(self.format, &self.config.sampling, completion)?;
         }
         for (job, completions) in jobs.iter().zip(&sampled) {
             self.stats.sampled.observe(job.request.prompt.len(), completions);

@@ -37,7 +37,8 @@ pub struct Sampling {
     pub min_p: f64,
     /// Longest completion, in tokens. (HINT reference: 3000)
     pub max_completion_len: usize,
-    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn.
+    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn, and stop texts do not count. A stop
+    /// text that begins within them is cut behind them.
     pub min_completion_len: usize,
     /// Texts that end a completion, which is cut before them: it has the tokens that precede the text, and
     /// their log-probabilities. They may be of several tokens.
@@ -80,6 +81,27 @@ impl Sampling {
     pub fn truncates(&self) -> bool {
         let excludes = self.min_completion_len > 0 || !self.banned_tokens.is_empty();
         excludes || self.top_k.is_some() || self.top_p < 1.0 || self.min_p > 0.0
+    }
+
+    /// Where the first of the texts [`stop`](Self::stop) begins in the text of `tokens`, in bytes. One counts if it ends
+    /// behind the first [`min_completion_len`](Self::min_completion_len) tokens, as in vLLM.
+    pub(crate) fn find_stop<E>(
+        &self,
+        tokens: &[u32],
+        decode: impl Fn(&[u32]) -> Result<String, E>,
+    ) -> Result<Option<usize>, E> {
+        if self.stop.is_empty() || tokens.len() <= self.min_completion_len {
+            return Ok(None);
+        }
+        let least = decode(&tokens[..self.min_completion_len])?;
+        // The mark of a character of which tokens are missing is no text yet.
+        let least = least.trim_end_matches('\u{fffd}').len();
+        let text = decode(tokens)?;
+        let begin = |stop: &String| {
+            let from = text.ceil_char_boundary((least + 1).saturating_sub(stop.len()));
+            text[from..].find(stop.as_str()).map(|place| from + place)
+        };
+        Ok(self.stop.iter().filter_map(begin).min())
     }
 
     /// The same limits, with the likeliest token each time.

@@ -6,7 +6,7 @@ use hint_policy::sampling::{SampleWatch, sample_until};
 use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, Tokenizer};
 
 use crate::engine::contract::{
-    Completion, GenerationRequest, PolicyVersion, RolloutEngine, StopReason, WeightSource,
+    Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
 };
 use crate::error::RolloutError;
 use crate::run::Activity;
@@ -60,20 +60,18 @@ impl LocalEngine {
         self
     }
 
-    /// Whether a completion of these tokens has reached one of the texts `stop`.
-    fn has_stopped(&self, stop: &[String], tokens: &[u32]) -> bool {
+    /// Whether a completion of these tokens has reached one of the texts that end it.
+    fn has_stopped(&self, sampling: &Sampling, tokens: &[u32]) -> bool {
         let (Some(tokenizer), Some(longest)) =
-            (&self.tokenizer, stop.iter().map(String::len).max())
+            (&self.tokenizer, sampling.stop.iter().map(String::len).max())
         else {
             return false;
         };
-        let contains = |tokens: &[u32]| {
-            let text = tokenizer.decode_skip_special(tokens);
-            text.is_ok_and(|text| stop.iter().any(|stop| text.contains(stop.as_str())))
-        };
-        // The text is new if it is there at all, and a token has a byte or more.
-        let recent = tokens.len().saturating_sub(longest + 4);
-        contains(&tokens[recent..]) && contains(tokens)
+        let decode = |tokens: &[u32]| tokenizer.decode_skip_special(tokens);
+        // A text that counts has just been reached, and a token has a byte or more.
+        let recent = decode(&tokens[tokens.len().saturating_sub(longest + 4)..]);
+        recent.is_ok_and(|text| sampling.stop.iter().any(|stop| text.contains(stop.as_str())))
+            && sampling.find_stop(tokens, decode).is_ok_and(|place| place.is_some())
     }
 
     fn params(&self, request: &GenerationRequest) -> SamplingParams {
@@ -114,7 +112,7 @@ struct Watch<'e> {
 
 impl SampleWatch for Watch<'_> {
     fn is_over(&self, request: usize, tokens: &[u32]) -> bool {
-        self.engine.has_stopped(&self.requests[request].sampling.stop, tokens)
+        self.engine.has_stopped(&self.requests[request].sampling, tokens)
     }
 
     fn on_end(&self) {

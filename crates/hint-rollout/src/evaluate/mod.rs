@@ -120,7 +120,7 @@ pub fn evaluate(
         let ids = chunk.iter().map(|(problem, _)| problem.id.as_str()).collect::<Vec<_>>();
         check_contract(&ids, &requests, &sampled)?;
         for completion in sampled.iter_mut().flatten() {
-            cut_at_stop(format, &options.sampling.stop, completion)?;
+            cut_at_stop(format, &options.sampling, completion)?;
         }
         let answers = chunk.iter().zip(&sampled).map(|((problem, _), completions)| {
             Ok(Arc::new(Answers::new(format, problem, "", completions)?))

@@ -149,7 +149,7 @@ impl HintWriter for EngineWriter<'_> {
         let mut sampled = self.engine.generate(&asked)?;
         check_counts(&asked, &sampled)?;
         for (request, completion) in asked.iter().zip(sampled.iter_mut().flatten()) {
-            cut_at_stop(self.format, &request.sampling.stop, completion)?;
+            cut_at_stop(self.format, &request.sampling, completion)?;
         }
         self.prompt_tokens += asked.iter().map(|request| request.prompt.len()).sum::<usize>();
         for (place, completion) in places.into_iter().zip(sampled.iter().flatten()) {

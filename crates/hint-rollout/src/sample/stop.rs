@@ -1,21 +1,18 @@
 //! Texts that end a completion.
 
-use crate::engine::{Completion, StopReason};
+use crate::engine::{Completion, Sampling, StopReason};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
 
-/// Cuts a completion of any engine before the first of the texts `stop` in it. It keeps the tokens that
-/// end before that text, with their log-probabilities.
+/// Cuts a completion of any engine before the first of the stop texts that counts. It keeps the tokens that
+/// end before that text, with their log-probabilities, and at least as many as a completion has to have.
 pub(crate) fn cut_at_stop(
     format: &dyn PromptFormat,
-    stop: &[String],
+    sampling: &Sampling,
     completion: &mut Completion,
 ) -> Result<(), RolloutError> {
-    if stop.is_empty() {
-        return Ok(());
-    }
-    let text = format.decode(&completion.tokens)?;
-    let Some(end) = stop.iter().filter_map(|stop| text.find(stop)).min() else { return Ok(()) };
+    let found = sampling.find_stop(&completion.tokens, |tokens| format.decode(tokens))?;
+    let Some(end) = found else { return Ok(()) };
     // The tokens whose text ends at `end` or before. Texts grow with their tokens, except for the mark in place of
     // a character of which tokens are missing.
     let (mut fits, mut exceeds) = (0, completion.tokens.len());
@@ -29,6 +26,7 @@ pub(crate) fn cut_at_stop(
     while fits > 0 && format.decode(&completion.tokens[..fits])?.len() > end {
         fits -= 1;
     }
+    let fits = fits.max(sampling.min_completion_len);
     completion.tokens.truncate(fits);
     completion.behavior_logprobs.truncate(fits);
     completion.loss_mask.truncate(fits);

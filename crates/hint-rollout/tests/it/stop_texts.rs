@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use hint_reward::{ExactMatch, Rubric};
 use hint_rollout::evaluate::{EvaluationOptions, evaluate};
-use hint_rollout::{Collector, CollectorConfig, Problem, Sampling, Seed, StopReason};
+use hint_rollout::{
+    Collector, CollectorConfig, Problem, RolloutEngine, Sampling, Seed, StopReason,
+};
 
 use crate::scripted::{Bytes, Scripted};
 
-fn sampling() -> Sampling {
+pub(crate) fn sampling() -> Sampling {
     Sampling { stop: vec!["\nQ:".to_owned(), "END".to_owned()], ..Sampling::default() }
 }
 
@@ -68,4 +70,43 @@ fn an_evaluation_cuts_as_well() {
     let found = evaluate(&mut engine, &Bytes::default(), &rubric, &problems, &options, &mut |_| {});
     let found = found.expect("nothing fails");
     assert_eq!((found.accuracy(), found.overall.lengths.max), (1.0, 10));
+}
+
+/// A completion with two stop texts: one ends at its 12th token, the other begins at its 31st and ends at its 33rd.
+pub(crate) const TWO_STOPS: &str = "\\boxed{2}\nQ: 2 + 2? \\boxed{4} END and more...";
+
+/// What is left of [`TWO_STOPS`] with a least length: vLLM too ends at a text that ends behind it.
+pub(crate) const fn left_of_two_stops(least: usize) -> (usize, StopReason) {
+    match least {
+        0..=9 => (9, StopReason::Stop),
+        10 | 11 => (least, StopReason::Stop),
+        12..=30 => (30, StopReason::Stop),
+        31 | 32 => (least, StopReason::Stop),
+        _ => (TWO_STOPS.len(), StopReason::Length),
+    }
+}
+
+/// Tokens and end of the only completion that `engine` samples, with stop texts and a least length.
+pub(crate) fn collected(
+    engine: impl RolloutEngine + 'static,
+    sampling: Sampling,
+) -> (usize, StopReason) {
+    let rubric = Rubric::new(ExactMatch::new());
+    let config = CollectorConfig { group_size: 1, sampling, ..CollectorConfig::default() };
+    let mut collector = Collector::new(engine, Bytes::default(), rubric, config)
+        .expect("the configuration is valid");
+    let problem = Problem::new("p", "1 + 1", "2");
+    let collected = collector.collect(&[&problem], Seed::new(3)).expect("nothing fails");
+    let completion = &collected.groups[0].rollouts[0].completion;
+    assert_eq!(completion.behavior_logprobs.len(), completion.tokens.len());
+    (completion.tokens.len(), completion.stop)
+}
+
+#[test]
+fn a_text_counts_if_it_ends_behind_the_least_length() {
+    for least in 0..=TWO_STOPS.len() {
+        let (engine, _) = Scripted::new(|_: &str, _| TWO_STOPS.to_owned());
+        let sampling = Sampling { min_completion_len: least, ..sampling() };
+        assert_eq!(collected(engine, sampling), left_of_two_stops(least), "{least}");
+    }
 }

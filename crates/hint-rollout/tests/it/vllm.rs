@@ -13,6 +13,9 @@ use hint_rollout::{
     GenerationRequest, PolicyVersion, RolloutEngine, RolloutError, Sampling, StopReason,
     WeightSource,
 };
+use serde_json::{Value, json};
+
+use crate::stop_texts::{TWO_STOPS, collected, left_of_two_stops, sampling};
 
 const MODELS: &str = r#"{"object":"list","data":[{"id":"smollm2","object":"model","owned_by":"vllm","max_model_len":1024}]}"#;
 const INFO: &str = r#"{"vllm_config":{"model_config":{"model":"smollm2","dtype":"torch.float32","max_model_len":1024,"logprobs_mode":"processed_logprobs"}}}"#;
@@ -27,6 +30,8 @@ type Script = Box<dyn FnMut(&str) -> Option<(u16, String)> + Send>;
 struct Recorded {
     address: String,
     log: Arc<Mutex<Vec<String>>>,
+    /// Bodies of the requests for completions.
+    bodies: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Recorded {
@@ -36,14 +41,19 @@ impl Recorded {
         let address = format!("http://{}", listener.local_addr().expect("a bound socket"));
         let log = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&log);
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&bodies);
         std::thread::spawn(move || {
             let mut label = "default".to_owned();
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let Some((path, body)) = read_request(&mut stream) else { continue };
                 seen.lock().expect("no test panics here").push(path.clone());
-                if path == "/update_weight_version" {
-                    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+                if path == "/v1/completions" {
+                    let body = serde_json::from_str(&body).expect("JSON");
+                    asked.lock().expect("no test panics here").push(body);
+                } else if path == "/update_weight_version" {
+                    let body: Value = serde_json::from_str(&body).expect("JSON");
                     body["new_version"].as_str().expect("a text").clone_into(&mut label);
                 }
                 let recorded = |path: &str| match path {
@@ -64,7 +74,7 @@ impl Recorded {
                 }
             }
         });
-        Self { address, log }
+        Self { address, log, bodies }
     }
 
     fn log(&self) -> Vec<String> {
@@ -211,6 +221,52 @@ fn wrong_server_options_are_named_with_their_fix() {
     let half = r#"{"vllm_config":{"model_config":{"logprobs_mode":"processed_logprobs","dtype":"torch.bfloat16"}}}"#;
     check(on(info, 200, half), "--dtype float32");
     check(on("/v1/models", 200, r#"{"data":[{"id":"other"}]}"#), "--served-model-name smollm2");
+}
+
+#[test]
+fn stop_texts_least_length_and_bans_reach_the_server_and_mean_the_same_here() {
+    // A server that samples to the end, as one does that ends at none of the texts.
+    let tokens = TWO_STOPS.bytes().collect::<Vec<_>>();
+    let answer = json!({"choices": [{
+        "index": 0, "token_ids": tokens, "finish_reason": "length",
+        "logprobs": {"token_logprobs": vec![-0.5; tokens.len()]},
+    }]});
+    for least in [0, 9, 11, 12, 30, 32, 33, tokens.len()] {
+        let (dir, answer) = (tempfile::tempdir().unwrap(), answer.to_string());
+        let server = Recorded::start(Box::new(move |path| {
+            (path == "/v1/completions").then(|| (200, answer.clone()))
+        }));
+        let engine = connect(&[&server], dir.path()).0.unwrap();
+        let sampling = Sampling {
+            max_completion_len: tokens.len(),
+            min_completion_len: least,
+            banned_tokens: vec![7, 9],
+            ..sampling()
+        };
+        assert_eq!(collected(engine, sampling), left_of_two_stops(least), "{least}");
+        let body = server.bodies.lock().unwrap().pop().expect("one request");
+        let fields = ["stop", "include_stop_str_in_output", "logit_bias", "min_tokens"];
+        let expected = [
+            json!(["\nQ:", "END"]),
+            json!(true),
+            json!({"7": -100, "9": -100}),
+            if least == 0 { Value::Null } else { least.into() },
+        ];
+        assert_eq!(fields.map(|field| body[field].clone()), expected, "{least}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_servers_own_on_completions_is_named() {
+    // Six tokens in place of the eight that were asked for.
+    let dir = tempfile::tempdir().unwrap();
+    let mut engine = connect(&[&Recorded::start(plain())], dir.path()).0.unwrap();
+    let error = engine.generate(&[request(8)]).unwrap_err();
+    assert!(matches!(error, RolloutError::Vllm(VllmError::Setting { .. })), "{error}");
+    let error = error.to_string();
+    let expected =
+        "`max_new_tokens` is 6, expected at least 8; start it with `--generation-config vllm`";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

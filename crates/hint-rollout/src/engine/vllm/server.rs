@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion};
+use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion, StopReason};
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::wire;
 use crate::error::{HttpError, VllmError};
@@ -220,7 +220,21 @@ impl Server {
             wire::completions(answer, request, version)
                 .map_err(|reason| self.sampling.unexpected(PATH, reason).into())
         };
-        self.backoff.retry(ask).map_err(|(_, error)| error.into())
+        let completions = self.backoff.retry(ask).map_err(|(_, error)| error)?;
+        let limit = request.sampling.max_completion_len;
+        let is_cut = |completion: &&Completion| {
+            completion.stop == StopReason::Length && completion.tokens.len() < limit
+        };
+        match completions.iter().find(is_cut) {
+            // The server takes a limit of the model's `generation_config.json`, if that is lower.
+            Some(cut) => Err(self.setting(
+                "max_new_tokens",
+                format!("at least {limit}"),
+                cut.tokens.len().to_string(),
+                "--generation-config vllm".to_owned(),
+            )),
+            None => Ok(completions),
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) fn body(model: &str, request: &GenerationRequest, stop_tokens: &[u32]
         "top_p": sampling.top_p,
         "top_k": sampling.top_k.map_or(json!(-1), |top_k| json!(top_k)),
         "min_p": sampling.min_p,
+        // Without them, the server takes those of the model's `generation_config.json`.
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
         // The server wants a signed number, and gives child i the seed plus i.
         "seed": request.seed >> 2,
         "stop_token_ids": stop_tokens,
@@ -127,6 +131,23 @@ mod tests {
 
     fn request(sampling: Sampling) -> GenerationRequest {
         GenerationRequest::new(vec![1, 2], 1, 8, sampling)
+    }
+
+    #[test]
+    fn no_setting_of_the_distribution_is_left_to_the_server() {
+        // vLLM gives each of them a default of the model's folder where a request has none.
+        let plain = body("m", &request(Sampling::default()), &[0]);
+        for (setting, expected) in [
+            ("repetition_penalty", json!(1.0)),
+            ("presence_penalty", json!(0.0)),
+            ("frequency_penalty", json!(0.0)),
+            ("temperature", json!(0.9)),
+            ("top_p", json!(1.0)),
+            ("top_k", json!(-1)),
+            ("min_p", json!(0.0)),
+        ] {
+            assert_eq!(plain[setting], expected, "{setting}");
+        }
     }
 
     #[test]
