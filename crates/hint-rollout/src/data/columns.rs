@@ -6,11 +6,12 @@ use hint_reward::extract::extract_boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::data::path::{value_at, written};
 use crate::data::problem::{Problem, Turn};
 use crate::error::RolloutError;
 
-/// Names of the columns. A name may be a path with dots, such as `reward_model.ground_truth`. A
-/// column that is not given is looked for under its usual names.
+/// Names of the columns. A name may be a path with dots, such as `reward_model.ground_truth`, also into an object that is
+/// written as a JSON text. A column that is not given is looked for under its usual names.
 ///
 /// | | usual names |
 /// |---|---|
@@ -156,13 +157,9 @@ impl Fields<'_> {
             return self.row.shift_remove(path).filter(is_there);
         }
         // Part of a column: the column stays.
-        let mut parts = path.split('.');
-        let first = self.row.get(parts.next()?)?;
-        let found = parts.try_fold(first, |value, part| match part.parse::<usize>() {
-            Ok(index) if value.is_array() => value.get(index),
-            _ => value.get(part),
-        })?;
-        (path.contains('.') && is_there(found)).then(|| found.clone())
+        let (column, rest) = path.split_once('.')?;
+        let found = value_at(self.row.get(column)?, rest)?;
+        is_there(&found).then(|| found.into_owned())
     }
 
     /// The first of the columns that is there, with its name.
@@ -206,7 +203,10 @@ impl Fields<'_> {
             Some((Value::String(text), _)) => Ok(Some(text)),
             Some((Value::Number(number), _)) => Ok(Some(number.to_string())),
             Some((Value::Bool(value), _)) => Ok(Some(value.to_string())),
-            Some((other, name)) => Err(self.error(&name, "a text or a number", describe(&other))),
+            Some((other, name)) => {
+                let found = described_part(field, &name, &other);
+                Err(self.error(&name, "a text or a number", found))
+            }
         }
     }
 
@@ -232,7 +232,7 @@ impl Fields<'_> {
                 Value::Bool(value) => texts.push(value.to_string()),
                 other => {
                     let expected = "a text or a number, or a list of them";
-                    return Err(self.error(&name, expected, describe(&other)));
+                    return Err(self.error(&name, expected, described_part(field, &name, &other)));
                 }
             }
         }
@@ -330,8 +330,13 @@ impl Fields<'_> {
             0 => columns,
             more => format!("{columns} and {more} more"),
         };
+        let printed = self.row.iter().find(|(_, value)| value.as_str().is_some_and(is_printed));
+        let printed = printed.map_or_else(String::new, |(name, _)| {
+            let cut = name.chars().take(LISTED.1).collect::<String>();
+            format!("; `{cut}` is an object as Python prints it: write it by `json.dumps`")
+        });
         let found = format!(
-            "nothing; further columns: {columns}; name one by `data.columns.{field} = \"{likely}\"`"
+            "nothing; further columns: {columns}; name one by `data.columns.{field} = \"{likely}\"`{printed}"
         );
         self.error(field, expected, found)
     }
@@ -359,12 +364,14 @@ const MESSAGES: &str = "a text, or messages of `role` and `content` that end wit
 /// How a list of messages begins that Python printed.
 const PYTHON_CHAT: [&str; 4] = ["[{'role'", "[{'content'", "{'role'", "{'content'"];
 
-/// The messages of a chat that is written as JSON in a text, as columns of CSV files are.
+/// Whether a text begins as an object does that Python printed.
+fn is_printed(text: &str) -> bool {
+    text.trim_start().starts_with("{'")
+}
+
+/// The messages of a chat that is written as JSON in a text.
 fn written_chat(text: &str) -> Option<Vec<Value>> {
-    if !text.trim_start().starts_with('[') {
-        return None;
-    }
-    let messages = serde_json::from_str::<Vec<Value>>(text).ok()?;
+    let Some(Value::Array(messages)) = written(text) else { return None };
     let is_message = |item: &Value| item.get("role").is_some() && item.get("content").is_some();
     (!messages.is_empty() && messages.iter().all(is_message)).then_some(messages)
 }
@@ -373,7 +380,8 @@ fn written_chat(text: &str) -> Option<Vec<Value>> {
 fn leaves(row: &Map<String, Value>, before: &str, depth: usize, into: &mut Vec<String>) {
     for (name, value) in row {
         let path = format!("{before}{name}");
-        match value {
+        let read = value.as_str().and_then(written);
+        match read.as_ref().unwrap_or(value) {
             Value::Object(inside) if depth < 2 && !inside.is_empty() => {
                 leaves(inside, &format!("{path}."), depth + 1, into);
             }
@@ -402,6 +410,18 @@ fn other_part(messages: &[Value]) -> Option<&str> {
     let contents = messages.iter().filter_map(|message| message.get("content")?.as_array());
     let types = contents.flatten().filter_map(|part| part.get("type")?.as_str());
     types.into_iter().find(|name| *name != "text")
+}
+
+/// A value that is no text, with the key that would read its first part.
+fn described_part(field: &str, name: &str, value: &Value) -> String {
+    let mut paths = Vec::new();
+    if let Value::Object(inside) = value {
+        leaves(inside, &format!("{name}."), 1, &mut paths);
+    }
+    let advice = paths.first().map_or_else(String::new, |path| {
+        format!("; name a part of it by `data.columns.{field} = \"{path}\"`")
+    });
+    format!("{}{advice}", describe(value))
 }
 
 fn describe(value: &Value) -> String {

@@ -13,6 +13,7 @@ mod config;
 mod files;
 mod held_out;
 mod hint;
+mod path;
 mod problem;
 mod read;
 mod rows;

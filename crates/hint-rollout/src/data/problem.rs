@@ -1,11 +1,13 @@
 //! One row of a data set.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::data::path::value_at;
 use crate::error::RolloutError;
 
 /// A message of a chat before the question.
@@ -124,16 +126,17 @@ impl Problem {
     }
 
     /// The value of a column as text: `level`, or another column with a text, a number or a truth
-    /// value. Its name may be a path with dots. `None` for other values, and for a missing column.
+    /// value. Its name may be a path with dots, also into JSON that is written as a text. `None` for other values, and
+    /// for a missing column.
     pub fn text_of(&self, column: &str) -> Option<String> {
         if column == "level" {
             return self.level.clone();
         }
-        let value = self.columns.get(column).or_else(|| {
+        let value = self.columns.get(column).map(Cow::Borrowed).or_else(|| {
             let (first, path) = column.split_once('.')?;
-            path.split('.').try_fold(self.columns.get(first)?, |value, part| value.get(part))
+            value_at(self.columns.get(first)?, path)
         });
-        match value? {
+        match &*value? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(value) => Some(value.to_string()),

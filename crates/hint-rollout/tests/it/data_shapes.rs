@@ -106,6 +106,38 @@ fn chats_that_are_written_as_texts_are_chats() {
 }
 
 #[test]
+fn objects_that_are_written_as_texts_have_parts() {
+    // verl's rows in a CSV file, and rows with `verification_info`.
+    let chat = r#"[{\"role\": \"user\", \"content\": \"2+2?\"}]"#;
+    let model = r#"{\"ground_truth\": \"4\", \"style\": \"rule\"}"#;
+    let problem =
+        check(&format!(r#"{{"prompt": "{chat}", "reward_model": "{model}"}}"#), "2+2?", "4");
+    assert!(problem.columns["reward_model"].is_string(), "the column stays as it is");
+    assert_eq!(problem.text_of("reward_model.style").as_deref(), Some("rule"));
+    let info = r#"{\"answer\": {\"value\": 12345678901234567890123, \"others\": [\"a\", \"b\"]}}"#;
+    let text = format!(r#"{{"prompt": "q", "verification_info": " {info}"}}"#);
+    let read = |path: &str| {
+        let columns = Columns { answer: Some(path.to_owned()), ..Columns::default() };
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("rows.jsonl");
+        std::fs::write(&path, &text).expect("a new file");
+        let read = read_problems_from(&[&path], &columns);
+        read.map(|problems| problems[0].answer.clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("verification_info.answer.value").as_deref(), Ok("12345678901234567890123"));
+    assert_eq!(read("verification_info.answer.others.1").as_deref(), Ok("b"));
+    for path in ["verification_info.value", "verification_info.answer.value.0", "prompt.a"] {
+        let error = read(path).expect_err("no such part");
+        let expected = "`verification_info.answer.value`, `verification_info.answer.others`";
+        assert!(error.contains(expected), "{error}");
+    }
+    let printed = text.replace(r#"\""#, "'");
+    let error = parse_problems(&printed, Path::new("rows.jsonl")).expect_err("no JSON");
+    let expected = "`verification_info` is an object as Python prints it: write it by `json.dumps`";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
 fn an_error_names_the_mapping_that_would_read_the_row() {
     let refused = |text: &str, expected: &str| {
         let error = parse_problems(text, Path::new("rows.jsonl")).expect_err("no such column");
@@ -116,6 +148,8 @@ fn an_error_names_the_mapping_that_would_read_the_row() {
         text,
         "`extra_info.index`, `extra_info.answer`; name one by `data.columns.answer = \"extra_info.answer\"`",
     );
+    let text = r#"{"question": "q", "answer": 1, "hints": {"easy": "a", "hard": "b"}}"#;
+    refused(text, "an object; name a part of it by `data.columns.hint = \"hints.easy\"`");
     let names = (0..50).map(|number| format!(r#""c{number}": 0"#)).collect::<Vec<_>>();
     let text = format!(r#"{{"question": "q", "{}": 1, {}}}"#, "x".repeat(500), names.join(", "));
     refused(&text, "and 11 more");

@@ -245,7 +245,12 @@ fn elements(
 ///
 /// Message of the JSON parser.
 pub fn parse_row(line: &str) -> serde_json::Result<Map<String, Value>> {
-    serde_json::from_str(&readable(line))
+    parse_json(line)
+}
+
+/// Parses JSON as [`parse_row`] does.
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    serde_json::from_str(&readable(json))
 }
 
 /// JSON in which every number that would lose digits is a text, and a number that JSON does not have is null.

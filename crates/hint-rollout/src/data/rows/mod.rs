@@ -17,6 +17,7 @@ mod formats;
 mod json;
 mod kind;
 
+pub(crate) use json::parse_json;
 pub use json::parse_row;
 
 /// A row, or why this one cannot be read while those behind it can.
