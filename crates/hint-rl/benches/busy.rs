@@ -5,19 +5,28 @@
 //! cargo bench -p hint-rl --bench busy -- --steps 6 --problems problems.jsonl
 //! ```
 //!
-//! Compares the program's own setting with libgomp's default, with sleeping threads and with one thread. Other
-//! work on the machine falsifies it. Times are medians of the steps after the first one.
+//! Compares the program's own setting with libgomp's default, with sleeping threads and with one thread. Two further
+//! rows are transformers, with libgomp's default and with sleeping threads. Its step is one of as many rows and tokens:
+//! completions, their log-probabilities under a reference policy, a gradient, AdamW, all in f32. It lives in the
+//! environment of hint-policy's benchmark `vs_transformers`. `--transformers PYTHON` names another one, and
+//! `--without-transformers` leaves it out. Other work on the machine falsifies the numbers. Times are medians of the
+//! steps after the first one.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use serde_json::{Value, json};
+
+/// Variables of the environment.
+type Variables = &'static [(&'static str, &'static str)];
 
 /// A name, and the environment and options with which the program is started.
-type Way = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+type Way = (&'static str, Variables, &'static [&'static str]);
 
 /// Waiting of threads: the program's own way, and the ways that it has to match.
 const WAYS: [Way; 4] = [
@@ -26,6 +35,18 @@ const WAYS: [Way; 4] = [
     ("threads sleep", &[("OMP_WAIT_POLICY", "passive")], &[]),
     ("one thread", &[], &["--threads", "1"]),
 ];
+
+/// The same for transformers.
+const PEERS: [(&str, Variables); 2] =
+    [("transformers", &[]), ("transformers, threads sleep", &[("OMP_WAIT_POLICY", "passive")])];
+
+/// The folder of the scripts of the side of transformers.
+const SCRIPTS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../hint-policy/benches/vs_transformers");
+
+/// Completions of a step, a group for each of two problems.
+const ROWS: usize = 8;
+const GROUP: usize = 4;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -47,6 +68,12 @@ struct Options {
     /// A program other than the one that was built.
     #[arg(long)]
     program: Option<String>,
+    /// The Python of an environment with transformers.
+    #[arg(long)]
+    transformers: Option<PathBuf>,
+    /// Leaves transformers out.
+    #[arg(long)]
+    without_transformers: bool,
     /// Further options of `hint-rl train`.
     #[arg(long)]
     with: Vec<String>,
@@ -88,26 +115,121 @@ fn main() -> Result<()> {
     let heads = columns.clone().map(|count| format!(" beside {count} busy |"));
     println!("| seconds per step |{}", heads.collect::<String>());
     println!("|---|{}", "---|".repeat(options.busy + 1));
+    let folder = tempfile::tempdir()?;
+    let python = (!options.without_transformers).then(|| python(&options)).transpose()?;
+    if python.is_some() {
+        export(&options, &folder.path().join("model"))?;
+    }
     // Column by column, so that the ways of one column are measured next to each other.
     let mut table = vec![Vec::new(); WAYS.len()];
+    let mut peers = vec![Vec::new(); PEERS.len()];
     for count in columns {
         let _busy = (0..count).map(|_| Busy::start()).collect::<Result<Vec<_>>>()?;
+        let mut work = None;
         for (row, way) in table.iter_mut().zip(&WAYS) {
-            row.push(seconds(&options, way)?);
+            let (seconds, done) = step(&options, way)?;
+            row.push(seconds);
+            work.get_or_insert(done);
+        }
+        let (Some(python), Some(work)) = (&python, work) else { continue };
+        for (row, (_, variables)) in peers.iter_mut().zip(&PEERS) {
+            row.push(peer_step(&options, python, folder.path(), work, variables)?);
         }
     }
-    for (row, (name, ..)) in table.iter().zip(&WAYS) {
-        let cells = row.iter().map(|seconds| format!(" {seconds:.2} |"));
-        println!("| {name} |{}", cells.collect::<String>());
+    let names = WAYS.iter().map(|(name, ..)| name).chain(PEERS.iter().map(|(name, _)| name));
+    for (row, name) in table.iter().chain(&peers).zip(names) {
+        print_row(name, row.iter().copied());
     }
-    let best = |column: usize| table.iter().skip(1).map(|row| row[column]).fold(f64::MAX, f64::min);
-    let ratios = table[0].iter().enumerate().map(|(at, own)| format!(" {:.2} |", own / best(at)));
-    println!("| hint-rl over the best of the others |{}", ratios.collect::<String>());
+    let best = |rows: &[Vec<f64>], column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).copied().fold(f64::INFINITY, f64::min)
+    };
+    let own = table[0].iter().enumerate();
+    let ratios = own.clone().map(|(at, own)| own / best(&table[1..], at));
+    print_row("hint-rl over the best of its others", ratios);
+    if python.is_some() {
+        let ratios = own.map(|(at, own)| best(&peers, at) / own);
+        print_row("the best of transformers over hint-rl", ratios);
+    }
     Ok(())
 }
 
-/// The median time of the steps after the first.
-fn seconds(options: &Options, (_, variables, flags): &Way) -> Result<f64> {
+fn print_row(name: &str, numbers: impl Iterator<Item = f64>) {
+    if numbers.size_hint().0 > 0 {
+        let cells = numbers.map(|number| format!(" {number:.2} |")).collect::<String>();
+        println!("| {name} |{cells}");
+    }
+}
+
+/// Tokens of a row and of the completion in it, on average.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    row: usize,
+    completion: usize,
+}
+
+/// The Python with transformers.
+fn python(options: &Options) -> Result<PathBuf> {
+    if let Some(python) = &options.transformers {
+        return Ok(python.clone());
+    }
+    let script = Path::new(SCRIPTS).join("environment.py");
+    let output = Command::new("python3").arg(script).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "no environment with transformers: {}", output.status);
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+}
+
+/// Writes the model as a folder that transformers reads.
+fn export(options: &Options, folder: &Path) -> Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hint-rl"));
+    command.args(["export", "--model", &options.model, "--out"]).arg(folder);
+    let status = command.stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "the model was not written: {status}");
+    Ok(())
+}
+
+/// The median time of a step of transformers, after the first.
+fn peer_step(
+    options: &Options,
+    python: &Path,
+    folder: &Path,
+    work: Work,
+    variables: Variables,
+) -> Result<f64> {
+    let threads = std::thread::available_parallelism()?.get();
+    // The words do not matter; a few at the beginning of a vocabulary are control tokens.
+    let tokens =
+        |row: usize, len: usize| (0..len).map(|at| 20 + (row + at) % 80).collect::<Vec<_>>();
+    let prompt = work.row.saturating_sub(work.completion).max(1);
+    let settings = json!({
+        "threads": threads, "device": "cpu", "micro_batch": ROWS, "completion": work.completion,
+        "prompts": (0..ROWS).map(|row| tokens(row / GROUP, prompt)).collect::<Vec<_>>(),
+        "lengths": vec![work.completion; ROWS],
+        "rows": (0..ROWS).map(|row| tokens(row, prompt + work.completion)).collect::<Vec<_>>(),
+    });
+    let file = folder.join("settings.json");
+    std::fs::write(&file, settings.to_string())?;
+    let mut peer = Command::new(python)
+        .arg(Path::new(SCRIPTS).join("peer.py"))
+        .arg(folder.join("model"))
+        .arg("float32")
+        .arg(file)
+        .env_remove("OMP_WAIT_POLICY")
+        .env_remove("GOMP_SPINCOUNT")
+        .env_remove("OMP_NUM_THREADS")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // It ends where its input does.
+    let input = peer.stdin.take().context("no input")?;
+    { input }.write_all("step\n".repeat(options.steps).as_bytes())?;
+    let output = peer.wait_with_output()?;
+    ensure!(output.status.success(), "transformers failed: {}", output.status);
+    median(numbers(&String::from_utf8(output.stdout)?, "seconds")?, options.steps)
+}
+
+/// The median time of a step after the first, and the work of one.
+fn step(options: &Options, (_, variables, flags): &Way) -> Result<(f64, Work)> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let program = options.program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_hint-rl"));
@@ -141,23 +263,48 @@ fn seconds(options: &Options, (_, variables, flags): &Way) -> Result<f64> {
         .stdout(Stdio::null())
         .status()?;
     ensure!(status.success(), "the program failed: {status}");
-    let mut times = times(&out.join("grpo/timings.jsonl"))?;
-    ensure!(times.len() == options.steps, "{} of {} steps were timed", times.len(), options.steps);
+    let read = |name: &str| {
+        std::fs::read_to_string(out.join("grpo").join(name)).context("a run keeps its numbers")
+    };
+    let times = median(numbers(&read("timings.jsonl")?, "step_time")?, options.steps)?;
+    let metrics = read("metrics.jsonl")?;
+    // Of all steps so far, prompts included.
+    let tokens = numbers(&metrics, "num_tokens")?.pop().context("no step was measured")?;
+    let lengths = numbers(&metrics, "completions/mean_length")?;
+    let steps = lengths.len() as f64;
+    let work = Work {
+        row: count(tokens / steps / ROWS as f64),
+        completion: count(lengths.iter().sum::<f64>() / steps),
+    };
+    Ok((times, work))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "no row has 2⁵³ tokens, or fewer than none"
+)]
+fn count(mean: f64) -> usize {
+    mean.round() as usize
+}
+
+/// The median without the first one of `expected` times.
+fn median(mut times: Vec<f64>, expected: usize) -> Result<f64> {
+    ensure!(times.len() == expected, "{} of {expected} steps were timed", times.len());
     times.remove(0);
     times.sort_by(f64::total_cmp);
     Ok(f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2]))
 }
 
-/// The seconds of each step.
-fn times(path: &Path) -> Result<Vec<f64>> {
-    let text = std::fs::read_to_string(path).context("the run keeps its timings")?;
-    let mut times = Vec::new();
-    for line in text.lines() {
-        let timing = serde_json::from_str::<serde_json::Value>(line)?;
-        if timing["step"].as_u64().is_some_and(|step| step > 0) {
-            let seconds = timing["step_time"].as_f64();
-            times.push(seconds.with_context(|| format!("no `step_time` in {line}"))?);
+/// A number of each line of JSON, except of the line of step 0.
+fn numbers(lines: &str, name: &str) -> Result<Vec<f64>> {
+    let mut numbers = Vec::new();
+    for line in lines.lines() {
+        let values = serde_json::from_str::<Value>(line)?;
+        if values["step"] != 0 {
+            let number = values[name].as_f64();
+            numbers.push(number.with_context(|| format!("no `{name}` in {line}"))?);
         }
     }
-    Ok(times)
+    Ok(numbers)
 }

@@ -65,10 +65,6 @@ fn compare(args: &[String]) -> Result<()> {
     } else {
         converted(&model, &cache)?
     };
-    let transformers = match option(args, "--transformers", "").as_str() {
-        "" => environment(&cache)?,
-        python => PathBuf::from(python),
-    };
     let vllm = option(args, "--vllm", "");
     let limits = [("--bandwidth", 1e9), ("--peak", 1e12)].map(|(name, unit)| {
         let limit = option(args, name, "");
@@ -91,6 +87,10 @@ fn compare(args: &[String]) -> Result<()> {
         let path = scripts.path().join(name);
         std::fs::write(&path, text)?;
         Ok(path)
+    };
+    let transformers = match option(args, "--transformers", "").as_str() {
+        "" => environment(&script("environment.py", include_str!("environment.py"))?)?,
+        python => PathBuf::from(python),
     };
     let peer = script("peer.py", include_str!("peer.py"))?;
     let vllm_peer = script("vllm_peer.py", include_str!("vllm_peer.py"))?;
@@ -209,41 +209,12 @@ fn settings(batch: usize, requests: usize, rows: usize) -> Value {
 }
 
 /// The Python of an environment with transformers and the torch of the setup.
-fn environment(cache: &Path) -> Result<PathBuf> {
-    let dir = cache.join("vs-transformers/env");
-    let (python, done) = (dir.join("bin/python"), dir.join("complete"));
-    if done.is_file() {
-        return Ok(python);
+fn environment(script: &Path) -> Result<PathBuf> {
+    let output = Command::new("python3").arg(script).stderr(Stdio::inherit()).output()?;
+    if output.status.success() {
+        return Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()));
     }
-    let run = |command: &mut Command| -> Result<()> {
-        let status = command.status()?;
-        if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
-    };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
-    let pip = |args: &[&str]| {
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(args))
-    };
-    pip(&["--no-deps", "transformers==4.57.1"])?;
-    pip(&[
-        "numpy",
-        "safetensors",
-        "tokenizers>=0.22,<=0.23.0",
-        "huggingface-hub<1.0",
-        "regex",
-        "pyyaml",
-        "requests",
-        "tqdm",
-        "packaging",
-        "filelock",
-    ])?;
-    let site = Command::new(&python)
-        .args(["-c", "import sysconfig; print(sysconfig.get_paths()['purelib'], end='')"])
-        .output()?;
-    let torch = cache.join("torch-2.11.0");
-    let site = PathBuf::from(String::from_utf8(site.stdout)?);
-    std::fs::write(site.join("torch.pth"), format!("{}\n", torch.display()))?;
-    std::fs::write(done, "")?;
-    Ok(python)
+    Err(format!("no environment with transformers was made: {}", output.status).into())
 }
 
 /// One side: a process that runs a task for each line it is sent.

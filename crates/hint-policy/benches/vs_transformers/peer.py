@@ -57,23 +57,47 @@ def run_ragged():
 def run_train():
     model, optimizer = models["train"]
     ids = torch.tensor(settings["rows"], device=device)
+    scored = scored_tokens(ids)
     for part in ids.split(settings["micro_batch"]):
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = model(part).logits[:, :-1].float()
-        logp = logits.log_softmax(-1)
+        logp = logprobs(model, part, scored)
         with torch.no_grad():
             entropy = -(logp.exp() * logp).sum(-1).mean()
-        (-logp.gather(-1, part[:, 1:, None]).sum() / ids[:, 1:].numel()).backward()
+        (-logp.gather(-1, part[:, -scored:, None]).sum() / (len(ids) * scored)).backward()
     optimizer.step()
     optimizer.zero_grad()
     return ids.numel()
 
 
+def run_step():
+    """A training step: completions, their log-probabilities under a reference policy, a gradient."""
+    generated = run_generate()
+    ids = torch.tensor(settings["rows"], device=device)
+    with torch.no_grad():
+        for part in ids.split(settings["micro_batch"]):
+            logprobs(models["train"][0], part, scored_tokens(ids))
+    return generated + run_train()
+
+
+def scored_tokens(ids):
+    """Tokens of a row that are scored: its completion, or all behind the first."""
+    return settings.get("completion", ids.shape[1] - 1)
+
+
+def logprobs(model, part, scored):
+    """Of every word of the vocabulary at the last tokens, which the head is left to."""
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        logits = model(part, logits_to_keep=scored + 1).logits[:, :-1].float()
+    return logits.log_softmax(-1)
+
+
 for line in sys.stdin:
     task = line.strip()
-    if task == "train" and task not in models:
+    if task in ("train", "step") and "train" not in models:
         model = load(torch.float32).train()
-        models[task] = (model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=device != "cpu" or None))
+        models["train"] = (model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=device != "cpu" or None))
+    if task == "step":
+        # It samples from the weights that it trains, and no part of them drops out.
+        models["generate"] = models["train"][0]
     elif task != "train" and "generate" not in models:
         models["generate"] = load(dtype).eval()
     start = time.perf_counter()
