@@ -94,7 +94,14 @@ fn a_program_that_computes_ends_with_the_code_of_its_signal(signals: u64) {
     // From the clock, so that every run of the test tries other moments; printed for a repetition.
     let seed = u64::from(begin.elapsed().subsec_nanos());
     println!("seed of the moments: {seed}");
-    let kinds = [("-INT", 130), ("-TERM", 143), ("-HUP", 129)];
+    let kinds = [
+        ("-INT", 130),
+        ("-TERM", 143),
+        ("-HUP", 129),
+        ("-USR1", 138),
+        ("-USR2", 140),
+        ("-XCPU", 152),
+    ];
     let mut hits = 0;
     for ((name, code), number) in kinds.into_iter().cycle().zip(0..signals) {
         let mut child = start(&stopped);

@@ -5,7 +5,7 @@
 //!
 //! | item | purpose |
 //! |---|---|
-//! | [`StopSignals`] | turns Ctrl-C, SIGTERM and SIGHUP into a flag, without a signal handler |
+//! | [`StopSignals`] | turns Ctrl-C, SIGTERM, SIGHUP and the warnings of schedulers into a flag, without a signal handler |
 //! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
 //! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
 //! | [`peak_memory`], [`clock`], [`wall_clock`] | measurements for the trainer's reports |

@@ -11,12 +11,16 @@ use nix::sys::signal::{SigSet, Signal, raise};
 
 use crate::ProcessError;
 
-/// Turns SIGINT (Ctrl-C), SIGTERM and SIGHUP into a flag.
+/// Turns SIGINT (Ctrl-C), SIGTERM, SIGHUP and the warnings of schedulers into a flag.
 ///
 /// The first signal sets the flag. The program finishes its work and returns
 /// [`StopSignals::exit_code`], 128 plus the number of the signal as shells expect. So `a && b` stops
 /// there. A second Ctrl-C or SIGTERM ends the process at once, without running destructors. A second
 /// SIGHUP does not: a closed terminal may send two.
+///
+/// The warnings are SIGUSR1 and SIGUSR2, which a scheduler sends ahead of its limit if it is asked to, and
+/// SIGXCPU, at a limit of processor time. They never end the process. A Ctrl-C or SIGTERM after one counts as the
+/// first. SIGXFSZ is held back: a write beyond the limit of file sizes fails with an error, as on a full disk.
 ///
 /// # Why not a signal handler
 ///
@@ -31,7 +35,7 @@ use crate::ProcessError;
 /// Your program may need another crate's handler. Then block the signals you handle in all threads
 /// except one that never calls libtorch, before libtorch starts threads. To do so, block them first
 /// in `main`, and unblock them in that one thread. This holds for every signal with a handler, such
-/// as `SIGUSR1` or the `SIGPROF` of a profiler.
+/// as `SIGWINCH` or the `SIGPROF` of a profiler.
 ///
 /// ```no_run
 /// use hint_process::StopSignals;
@@ -48,7 +52,20 @@ use crate::ProcessError;
 pub struct StopSignals(Arc<AtomicI32>);
 
 /// Signals that stop a run.
-const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+const STOP: [Signal; 6] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGXCPU,
+];
+
+/// Those that end the process at once when they come again.
+const END: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
+/// Those by which a scheduler warns, ahead of the signal that ends.
+const WARN: [Signal; 3] = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGXCPU];
 
 /// Signals that follow each other faster are one: `timeout` sends to the process and to its group.
 const SAME: Duration = Duration::from_millis(100);
@@ -82,6 +99,8 @@ impl StopSignals {
             move |source: nix::Error| ProcessError::System { action, source: source.into() }
         };
         signals.thread_block().map_err(failed("block signals"))?;
+        // The kernel sends it to the thread that writes, which then reads the error of its write.
+        SigSet::from(Signal::SIGXFSZ).thread_block().map_err(failed("block signals"))?;
         let first = Arc::new(AtomicI32::new(0));
         let flag = Arc::clone(&first);
         thread::Builder::new()
@@ -96,8 +115,8 @@ impl StopSignals {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// 128 plus the number of the signal that stopped the program (130 for Ctrl-C, 143 for SIGTERM),
-    /// or success.
+    /// 128 plus the number of the first signal that stopped the program (130 for Ctrl-C, 143 for SIGTERM,
+    /// 138 for SIGUSR1), or success.
     pub fn exit_code(&self) -> ExitCode {
         let signal = self.0.load(Ordering::Relaxed);
         if signal == 0 { ExitCode::SUCCESS } else { u8::try_from(128 + signal).unwrap_or(1).into() }
@@ -121,10 +140,13 @@ fn wait(signals: &SigSet, first: &AtomicI32, notice: impl FnOnce(&str)) {
     first.store(signal as i32, Ordering::Relaxed);
     notice(signal.as_str());
     #[expect(clippy::disallowed_methods, reason = "this crate reads the clock for programs")]
-    let since = std::time::Instant::now();
+    let now = std::time::Instant::now;
+    let (mut since, mut is_warned) = (now(), WARN.contains(&signal));
     loop {
         let Ok(signal) = signals.wait() else { return };
-        if signal != Signal::SIGHUP && since.elapsed() > SAME {
+        if is_warned && END.contains(&signal) {
+            (since, is_warned) = (now(), false);
+        } else if END.contains(&signal) && since.elapsed() > SAME {
             // The default action of the signal, in the only thread that does not block it: the kernel
             // ends the process, and no destructor runs.
             let _ = signals.thread_unblock();

@@ -64,7 +64,10 @@ pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
 /// The operating system refuses.
 pub(crate) fn catch_signals(doing: &'static str) -> Result<StopSignals> {
     Ok(StopSignals::catch(move |signal| {
-        note!("\n{signal}: {doing}; press Ctrl-C again to stop at once");
+        // One after the warning of a scheduler is the first.
+        let times =
+            if matches!(signal, "SIGINT" | "SIGTERM" | "SIGHUP") { "again" } else { "twice" };
+        note!("\n{signal}: {doing}; press Ctrl-C {times} to stop at once");
     })?)
 }
 

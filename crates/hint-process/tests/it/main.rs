@@ -67,7 +67,14 @@ fn end(mut child: Child, mut lines: BufReader<std::process::ChildStdout>) -> (Ex
 }
 
 fn one_signal_finishes_the_work_and_names_itself_in_the_exit_code() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+    for (signal, code) in [
+        (Signal::SIGINT, 130),
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+        (Signal::SIGUSR1, 138),
+        (Signal::SIGUSR2, 140),
+        (Signal::SIGXCPU, 152),
+    ] {
         let (child, lines) = start(false, "");
         send(&child, signal);
         let (status, text) = end(child, lines);
@@ -101,6 +108,46 @@ fn a_closed_terminal_and_doubled_signals_count_once() {
     }
 }
 
+fn a_warning_of_a_scheduler_is_not_the_first_of_two_signals() {
+    for warning in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGXCPU] {
+        // The kernel repeats SIGXCPU every second.
+        let (child, lines) = start(true, "");
+        for signal in [warning, warning, Signal::SIGTERM] {
+            send(&child, signal);
+            sleep(Duration::from_millis(150));
+        }
+        let mut child = child;
+        assert_eq!(child.try_wait().expect("a child"), None, "{warning} and SIGTERM end nothing");
+        send(&child, Signal::SIGTERM);
+        let (status, text) = end(child, lines);
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+        assert_eq!(text, format!("caught {}\n", warning.as_str()));
+    }
+}
+
+/// Writes more than the limit of file sizes allows.
+fn write_beyond_the_limit(path: &str) -> ExitCode {
+    let _stop = StopSignals::catch(|signal| println!("caught {signal}")).expect("caught");
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| std::fs::write(path, [0; 1 << 14]));
+        writer.join().expect("the writer lives")
+    });
+    println!("{:?}", written.map_err(|error| error.kind()));
+    ExitCode::SUCCESS
+}
+
+fn a_limit_of_file_sizes_is_an_error_of_the_write() {
+    let program = std::env::current_exe().expect("a path");
+    let file = program.with_file_name(format!("file-limit-{}", std::process::id()));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 1; exec \"$@\"", "sh"]).arg(program);
+    let output = command.args([CHILD, "writes"]).arg(&file).output().expect("a child");
+    let removed = std::fs::remove_file(&file);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!((&*text, output.status.code()), ("Err(FileTooLarge)\n", Some(0)));
+    removed.expect("the file was begun");
+}
+
 fn what_was_ignored_at_the_start_stays_ignored() {
     let (child, lines) = start(false, "trap '' HUP;");
     send(&child, Signal::SIGHUP);
@@ -111,10 +158,12 @@ fn what_was_ignored_at_the_start_stays_ignored() {
 }
 
 /// The tests, by name: without the usual harness, whose threads would receive the signals.
-const TESTS: [(&str, fn()); 4] = [
+const TESTS: [(&str, fn()); 6] = [
     ("one_signal", one_signal_finishes_the_work_and_names_itself_in_the_exit_code),
     ("a_second_signal", a_second_signal_ends_at_once_and_runs_no_destructor),
     ("doubled_signals", a_closed_terminal_and_doubled_signals_count_once),
+    ("warnings", a_warning_of_a_scheduler_is_not_the_first_of_two_signals),
+    ("file_limit", a_limit_of_file_sizes_is_an_error_of_the_write),
     ("ignored_signals", what_was_ignored_at_the_start_stays_ignored),
 ];
 
@@ -122,7 +171,10 @@ fn main() -> ExitCode {
     let args = std::env::args().skip(1).collect::<Vec<_>>();
     let has = |option: &str| args.iter().any(|arg| arg == option);
     if args.first().is_some_and(|arg| arg == CHILD) {
-        return child(args[1] == "patient");
+        return match args[1].as_str() {
+            "writes" => write_beyond_the_limit(&args[2]),
+            how => child(how == "patient"),
+        };
     }
     let filter = args.iter().find(|arg| !arg.starts_with('-') && *arg != "terse");
     for (name, test) in TESTS {
