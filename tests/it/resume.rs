@@ -354,7 +354,7 @@ fn a_damaged_checkpoint_is_named_and_the_intact_one_before_it_is_used_only_on_re
     let error = RunDir::resume(dir.path()).expect_err("a bit is flipped").to_string();
     assert!(error.contains("step-00000008"), "{error}");
     assert!(error.contains("`model.safetensors` is damaged"), "{error}");
-    assert!(error.contains("the one of step 6 is intact: resume at it"), "{error}");
+    assert!(error.contains("the one of step 6 is intact: resume at it (--from-step 6)"), "{error}");
 
     let run_dir = RunDir::resume_at(dir.path(), 6).expect("step 6 is intact");
     let (mut trainer, _) = trainer(&run_config(), true, Some(run_dir));

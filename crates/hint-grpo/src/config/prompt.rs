@@ -50,22 +50,48 @@ impl Default for ModelSettings {
 }
 
 impl GrpoConfig {
-    /// The model as [`GrpoConfig::model`] wants it. The ids of its banned tokens join `rollout.sampling.banned_tokens`.
+    /// The model as [`GrpoConfig::model`] wants it. Its tokens join the sampling, as in [`GrpoConfig::resolve_tokens`].
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have, or for an invalid date. Long factors for a
+    /// [`ConfigError::Invalid`] for an invalid date; errors of [`GrpoConfig::resolve_tokens`]. Long factors for a
     /// model without `LongRoPE`.
     pub fn apply(&mut self, model: LoadedModel) -> Result<LoadedModel, GrpoError> {
         let model = self.model.apply(model)?;
-        let banned = self.model.banned_ids(&model.tokenizer)?;
-        self.rollout.sampling.banned_tokens.extend(banned);
+        self.resolve_tokens(&model.tokenizer)?;
         Ok(model)
+    }
+
+    /// Fits the sampling to a tokenizer: the ids of the model's banned tokens join `rollout.sampling.banned_tokens`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for a banned token that the tokenizer does not have, and for a stop text with a special
+    /// token. No text of a completion has one, so that it would never end any.
+    pub fn resolve_tokens(&mut self, tokenizer: &Tokenizer) -> Result<(), ConfigError> {
+        let banned = ids("model.banned_tokens", &self.model.banned_tokens, tokenizer)?;
+        let sampling = &mut self.rollout.sampling;
+        if let Some(token) = sampling.stop.iter().find_map(|text| hidden_token(text, tokenizer)) {
+            let expected = "must be texts that completions show; \
+                            `model.stop_tokens`, or --stop-token, takes special tokens";
+            return Err(ConfigError::one("rollout.sampling.stop", expected, format!("`{token}`")));
+        }
+        sampling.banned_tokens.extend(banned);
+        Ok(())
     }
 }
 
+/// The first special token in a text, which is left out where completions are decoded.
+fn hidden_token(text: &str, tokenizer: &Tokenizer) -> Option<String> {
+    let tokens = tokenizer.encode(text).ok()?;
+    tokens.into_iter().find_map(|id| {
+        let token = tokenizer.decode(&[id]).ok().filter(|token| !token.is_empty())?;
+        tokenizer.decode_skip_special(&[id]).ok()?.is_empty().then_some(token)
+    })
+}
+
 impl ModelSettings {
-    /// The model as the configuration wants it, with the banned tokens left to [`GrpoConfig::apply`].
+    /// The model as the configuration wants it, with the banned tokens left to [`GrpoConfig::resolve_tokens`].
     ///
     /// # Errors
     ///
@@ -92,15 +118,6 @@ impl ModelSettings {
             model.stop_tokens = model.policy.stop_tokens().to_vec();
         }
         Ok(model)
-    }
-
-    /// The ids of `banned_tokens`.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Invalid`] for a token that the tokenizer does not have.
-    pub fn banned_ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, ConfigError> {
-        ids("model.banned_tokens", &self.banned_tokens, tokenizer)
     }
 }
 

@@ -137,7 +137,11 @@ impl RunDir {
                 let intact = folders.iter().rev().find(|(_, dir)| verify(dir).is_ok());
                 let advice = intact.map_or_else(
                     || "no other checkpoint is intact".to_owned(),
-                    |(step, _)| format!("the one of step {step} is intact: resume at it"),
+                    |(step, _)| {
+                        format!(
+                            "the one of step {step} is intact: resume at it (--from-step {step})"
+                        )
+                    },
                 );
                 Err(GrpoError::Checkpoint { path, problem: format!("{problem}; {advice}") })
             }

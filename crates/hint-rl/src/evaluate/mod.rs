@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let config = options.config()?;
     // Before the model is loaded, which can take long.
-    options.protocols(&config, &[])?;
+    options.protocols(&config)?;
     set_threads(options.threads.or(is_small(&options.model).then_some(1)));
     let (workload, problems) = find(options, &config)?;
     let (greedy, sampled) = evaluate_model(options, &config, &workload, &problems)?;
@@ -139,8 +139,9 @@ fn evaluate_model(
     let report = model.policy.report();
     Output { quiet: options.quiet, json: false }.note(format_args!("{report}"));
     keep_freed_memory(report.device);
-    let banned = config.model.banned_ids(&model.tokenizer)?;
-    let [greedy, sampled] = options.protocols(config, &banned)?;
+    let mut config = config.clone();
+    config.resolve_tokens(&model.tokenizer)?;
+    let [greedy, sampled] = options.protocols(&config)?;
     let tokenizer = model.tokenizer.into();
     let format = workload.format(&tokenizer, model.stop_tokens.clone());
     let mut engine = LocalEngine::new(SharedPolicy::new(model.policy), model.stop_tokens)

@@ -151,26 +151,20 @@ impl Options {
         Ok(config)
     }
 
-    /// The greedy and the sampled evaluation with this configuration, where they are asked for. `banned` are tokens
-    /// that the model must not sample.
+    /// The greedy and the sampled evaluation with this configuration, where they are asked for.
     ///
     /// # Errors
     ///
     /// Options out of range.
-    pub(super) fn protocols(
-        &self,
-        config: &GrpoConfig,
-        banned: &[u32],
-    ) -> Result<[Option<EvaluationOptions>; 2]> {
+    pub(super) fn protocols(&self, config: &GrpoConfig) -> Result<[Option<EvaluationOptions>; 2]> {
         let sampling = &config.rollout.sampling;
         let greedy = (!self.no_greedy).then(|| EvaluationOptions::greedy(sampling));
         let sampled = (self.samples > 0).then(|| {
             let k = if self.k.is_empty() { vec![self.samples] } else { self.k.clone() };
             EvaluationOptions { k, ..EvaluationOptions::sampled(self.samples, sampling.clone()) }
         });
-        let complete = |mut protocol: EvaluationOptions| {
+        let complete = |protocol: EvaluationOptions| {
             let each = protocol.completions_per_problem;
-            protocol.sampling.banned_tokens.extend_from_slice(banned);
             let protocol = EvaluationOptions {
                 by: self.by.clone(),
                 seed: self.seed,

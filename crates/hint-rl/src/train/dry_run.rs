@@ -54,7 +54,7 @@ pub(crate) fn dry_run(
     say.line("model", &format!("loading {} …", settings.model));
     let model = workload.model(config.run.seed)?;
     say.line("model", &model.report.to_string());
-    config.rollout.sampling.banned_tokens.extend(config.model.banned_ids(&model.tokenizer)?);
+    config.resolve_tokens(&model.tokenizer)?;
     let device = model.report.device;
 
     let demonstrations = if is_supervised {

@@ -311,8 +311,7 @@ impl Job<'_> {
     pub fn model(&mut self) -> Result<Model> {
         let model = self.workload.model(self.config.run.seed)?;
         self.settings.output.note(format_args!("{}", model.report));
-        let banned = self.config.model.banned_ids(&model.tokenizer)?;
-        self.config.rollout.sampling.banned_tokens.extend(banned);
+        self.config.resolve_tokens(&model.tokenizer)?;
         self.model_files = self.workload.model_files(&model);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
         if self.config.run.ahead > 0 && !self.method.is_supervised() {

@@ -470,6 +470,13 @@ pub(super) mod tests {
             &["--max-batch", "8", "--vllm", "http://localhost:1"],
             "--max-batch is for the engine",
         );
+        let with_servers = |key: &str| {
+            refused(&["--vllm", "http://localhost:1", "--set", key], "it is 0, or from 0.01 to 2");
+        };
+        with_servers("rollout.sampling.temperature=2.5");
+        with_servers("rollout.sampling.temperature=0.005");
+        with_servers("evaluation.temperature=2.01");
+        assert!(resolve(&["--set", "rollout.sampling.temperature=2.5"]).is_ok());
     }
 
     #[test]

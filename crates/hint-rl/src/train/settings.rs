@@ -338,6 +338,7 @@ impl Settings {
         for (at, method) in self.methods.iter().enumerate() {
             let config = self.config(method);
             config.validate().with_context(|| format!("method `{}` on this task", method.name))?;
+            self.check_temperatures(&config)?;
             let twin = self.methods[..at].iter().find(|other| {
                 other.is_supervised() == method.is_supervised() && self.config(other) == config
             });
@@ -348,6 +349,20 @@ impl Settings {
                     method.name
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses temperatures that a vLLM server would refuse or raise.
+    fn check_temperatures(&self, config: &GrpoConfig) -> Result<()> {
+        for (key, temperature) in [
+            ("rollout.sampling.temperature", config.rollout.sampling.temperature),
+            ("evaluation.temperature", config.evaluation.temperature),
+        ] {
+            ensure!(
+                self.vllm.is_empty() || temperature == 0.0 || (0.01..=2.0).contains(&temperature),
+                "{key} is {temperature}; with --vllm it is 0, or from 0.01 to 2"
+            );
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(crate) struct PromptOptions {
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
 
-    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn.
+    /// Shortest completion, in tokens: before them, stop tokens cannot be drawn, and stop texts do not count.
     #[arg(long, value_name = "N")]
     pub min_completion_len: Option<usize>,
 
@@ -101,10 +101,8 @@ mod tests {
             clap::Parser::try_parse_from(std::iter::once("test").chain(args.iter().copied()))?;
         let mut config = GrpoConfig::default();
         options.prompt.set(&mut config);
-        let model = config.model;
         let loaded = LoadedModel::load(tiny::tiny_model(), &hint_policy::LoadOptions::default())?;
-        model.banned_ids(&loaded.tokenizer)?;
-        Ok(model.apply(loaded)?)
+        Ok(config.apply(loaded)?)
     }
 
     #[test]
@@ -118,6 +116,19 @@ mod tests {
         for option in ["--stop-token", "--ban-token"] {
             let error = apply(&[option, "no such token"]).unwrap_err().to_string();
             assert!(error.contains("no such token"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_special_token_is_no_stop_text() {
+        for text in ["<eos>", "\n<eos>"] {
+            let error = apply(&["--stop", "Q:", "--stop", text]).unwrap_err().to_string();
+            assert!(error.contains("rollout.sampling.stop"), "{error}");
+            assert!(error.contains("`<eos>`") && error.contains("--stop-token"), "{error}");
+        }
+        // Texts of several tokens, of a part of one, and of tokens that decode to nothing alone.
+        for text in ["\nQ:", "eos", "<", " ", "→"] {
+            apply(&["--stop", text]).unwrap();
         }
     }
 

@@ -27,8 +27,12 @@ pub struct TooLongText {
 
 /// The plain prompt of a problem that is trained on.
 const PROMPT: &str = "prompt";
+const HINT: &str = "hint";
+const DEMONSTRATION: &str = "demonstration";
+/// A prompt of the evaluation.
+const HELD_OUT: &str = "held-out prompt";
 /// Everything that may be too long, in the order of a report.
-const WHAT: [&str; 4] = [PROMPT, "hint", "demonstration", "held-out prompt"];
+const WHAT: [&str; 4] = [PROMPT, HINT, DEMONSTRATION, HELD_OUT];
 
 /// Lengths and hints of the problems of a run. It can be displayed, in a few lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct ProblemReport {
     /// Texts that are longer than the engine holds. Hints that are written during the run are not
     /// among them.
     pub too_long: Vec<TooLongText>,
+    /// Treatment of these.
+    pub treatment: TooLong,
 }
 
 impl ProblemReport {
@@ -83,7 +89,12 @@ impl fmt::Display for ProblemReport {
             let (count, limit) = (of.len(), first.limit);
             let more = if count > 3 { ", …" } else { "" };
             let are = if count == 1 { " is" } else { "s are" };
-            let then = if what == PROMPT { ", left out" } else { "" };
+            let then = match (what, self.treatment) {
+                (PROMPT, _) => ", left out",
+                (HINT, TooLong::TruncateHint) => ", cut to fit",
+                (HINT | DEMONSTRATION, _) => ", not used",
+                _ => "",
+            };
             write!(
                 f,
                 "\n{count} {what}{are} longer than {limit} tokens (up to {longest}){then}: {ids}{more}"
@@ -169,7 +180,8 @@ impl Collector {
     ) -> Result<ProblemReport, RolloutError> {
         let hints = self.check_data(problems)?;
         let gives_hints = hints.is_some() && self.config.source.is_known();
-        let mut report = ProblemReport { problems: problems.len(), hints, too_long: Vec::new() };
+        let (too_long, treatment) = (Vec::new(), self.config.too_long);
+        let mut report = ProblemReport { problems: problems.len(), hints, too_long, treatment };
         let limit = self.config.longest_prompt(&*self.engine).unwrap_or(usize::MAX);
         let mut note = |problem: &Problem, what, len, limit| {
             if len > limit {
@@ -189,16 +201,16 @@ impl Collector {
             };
             match hint.kind {
                 HintKind::Guidance => {
-                    note(problem, "hint", self.format.encode(problem, Some(&hint))?.len(), limit);
+                    note(problem, HINT, self.format.encode(problem, Some(&hint))?.len(), limit);
                 }
                 HintKind::Prefix => {
                     let prefix = self.format.encode_completion(&hint.text)?.len();
-                    note(problem, "hint", plain + prefix, limit);
+                    note(problem, HINT, plain + prefix, limit);
                 }
                 HintKind::Demonstration => {
                     let tokens = self.format.encode_demonstration(&hint.text)?.len();
                     let limit = self.engine.max_positions().unwrap_or(usize::MAX);
-                    note(problem, "demonstration", plain + tokens, limit);
+                    note(problem, DEMONSTRATION, plain + tokens, limit);
                 }
             }
         }
@@ -206,9 +218,9 @@ impl Collector {
             let problem = &*problem?;
             let len = self.format.encode(problem, None)?.len();
             let limit = self.engine.max_prompt_len(&self.config.sampling).unwrap_or(usize::MAX);
-            note(problem, "held-out prompt", len, limit);
+            note(problem, HELD_OUT, len, limit);
         }
-        let stops = |text: &&TooLongText| text.what != "held-out prompt";
+        let stops = |text: &&TooLongText| text.what != HELD_OUT;
         match report.too_long.iter().find(stops) {
             Some(text) if self.config.too_long == TooLong::Abort => {
                 let TooLongText { problem, what, len, limit } = text.clone();

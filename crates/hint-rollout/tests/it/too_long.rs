@@ -101,7 +101,7 @@ fn lengths_and_hints_are_known_before_the_first_step() {
         report.to_string(),
         "3 problems, 3 with a hint\n\
          1 prompt is longer than 159 tokens (up to 200), left out: `long-prompt`\n\
-         2 hints are longer than 159 tokens (up to 120): `long-prompt`, `long-hint`\n\
+         2 hints are longer than 159 tokens (up to 120), not used: `long-prompt`, `long-hint`\n\
          1 held-out prompt is longer than 159 tokens (up to 200): `long-prompt`"
             .replace("up to 120", &format!("up to {}", report.too_long[1].len))
     );
@@ -111,6 +111,9 @@ fn lengths_and_hints_are_known_before_the_first_step() {
         fitting.iter().map(|problem| &*problem.id).collect::<Vec<_>>(),
         ["fits", "long-hint"]
     );
+    let config = CollectorConfig { too_long: TooLong::TruncateHint, ..CollectorConfig::default() };
+    let report = collector(config).check_problems(&problems(), &Vec::new()).expect("they are cut");
+    assert!(report.to_string().contains("), cut to fit: `long-prompt`"), "{report}");
     let config = CollectorConfig { max_prompt_len: Some(4), ..CollectorConfig::default() };
     let report = collector(config).check_problems(&problems(), &problems()).expect("too long");
     assert!(report.fitting(&all).unwrap().is_empty(), "every prompt has five tokens or more");
