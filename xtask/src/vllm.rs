@@ -5,6 +5,8 @@ mod install;
 mod server;
 mod teacher;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use self::server::Server;
@@ -32,6 +34,7 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
             .args(["--model", "smollm2", "--untied-head", "--out"])
             .arg(&model),
     )?;
+    set_penalty(&model)?;
     let server = Server::start(&python, &model, SERVED_NAME, &work.join("server.log"))?;
     // A second address, at which nobody listens: the engine must continue with the first one.
     check(
@@ -49,4 +52,17 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
     teacher::train(host, &server.address(), &model, &problems, &work)
         .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
     server.stop()
+}
+
+/// Gives the model's folder a repetition penalty, as many chat models have one. The server takes it for each request that
+/// names none, and its log-probabilities would then differ from the trainer's.
+fn set_penalty(model: &Path) -> Result<()> {
+    let path = model.join("generation_config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut config = serde_json::from_str::<serde_json::Value>(&text)
+        .with_context(|| format!("`{}` is no JSON", path.display()))?;
+    config["repetition_penalty"] = 1.1.into();
+    std::fs::write(&path, config.to_string())
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }

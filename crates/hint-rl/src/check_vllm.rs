@@ -7,9 +7,10 @@
 //!
 //! The first command installs vLLM, starts a server on SmolLM2 and calls this command. The second one uses
 //! servers that run already, on the folder of `hint-rl export --untied-head` (docs/vllm.md). It first sends a
-//! damaged checkpoint, which must leave the servers usable, and then makes five steps of HINT in f32. Prints
-//! a line per step and writes weights into `--weights`. Fails if log-probabilities differ by more than the
-//! tolerance after any change of weights. Takes about three minutes on two CPU cores.
+//! damaged checkpoint, which must leave the servers usable, and then makes five steps of HINT in f32. At the end it
+//! samples with stop texts, a least length and banned tokens. Prints a line per step and writes weights into
+//! `--weights`. Fails if log-probabilities differ by more than the tolerance after any change of weights, or a
+//! completion exceeds its limits. Takes about three minutes on two CPU cores.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,15 +19,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer, metrics};
-use hint_policy::{LoadOptions, LoadedModel, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
+use hint_policy::{
+    LoadOptions, LoadedModel, Policy, ScoreOptions, SharedPolicy, TokenBatch, TokenRow, Tokenizer,
+};
 use hint_reward::{MathVerifier, Rubric, reward::Brevity};
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmOptions};
-use hint_rollout::evaluate::EvaluationOptions;
+use hint_rollout::evaluate::{Evaluation, EvaluationOptions};
 use hint_rollout::{
     ChatFormat, Completion, GenerationRequest, PolicyVersion, Problem, RolloutEngine, RolloutError,
-    WeightSource,
+    Sampling, StopReason, WeightSource,
 };
+use tch::{Kind, Tensor};
 
 use crate::train::report_server;
 
@@ -109,6 +113,8 @@ struct Compared {
     engine: VllmEngine,
     policy: SharedPolicy,
     version: PolicyVersion,
+    /// Tokens that end a completion.
+    stop_tokens: Vec<u32>,
     /// Some samples under the present weights.
     kept: Vec<Sampled>,
     seen: Comparisons,
@@ -117,8 +123,49 @@ struct Compared {
 /// A completion with its source.
 struct Sampled {
     prompt: Vec<u32>,
-    temperature: f64,
+    sampling: Sampling,
     completion: Completion,
+}
+
+impl Sampled {
+    /// Log-probabilities of its tokens under `policy`, in nats.
+    fn logprobs(&self, policy: &dyn Policy, stop_tokens: &[u32]) -> Result<Vec<f64>, RolloutError> {
+        let Self { prompt, sampling, completion } = self;
+        let row = TokenRow { prompt, completion: &completion.tokens };
+        let batch = TokenBatch::new(&[row], policy.device())?;
+        let scores = if sampling.truncates() {
+            self.limited(&policy.logits(&batch)?, stop_tokens)?
+        } else {
+            let options =
+                ScoreOptions { temperature: sampling.temperature, ..ScoreOptions::default() };
+            let scores = policy.score(&batch, &options)?.logprobs.view([-1]);
+            scores.narrow(0, size(prompt.len())?, size(completion.tokens.len())?)
+        };
+        Vec::try_from(scores).map_err(|error| RolloutError::other("comparison", error))
+    }
+
+    /// Log-probabilities of its tokens where some cannot be drawn: the banned ones, and `stop_tokens` before the least
+    /// length. `logits` is `[1, seq, vocab]`.
+    fn limited(&self, logits: &Tensor, stop_tokens: &[u32]) -> Result<Tensor, RolloutError> {
+        let Self { prompt, sampling, completion } = self;
+        let ids = |tokens: &[u32]| {
+            let ids = tokens.iter().map(|&token| i64::from(token)).collect::<Vec<_>>();
+            Tensor::from_slice(&ids).to_device(logits.device())
+        };
+        let (length, least) = (completion.tokens.len(), sampling.min_completion_len);
+        let logits = logits.squeeze_dim(0).narrow(0, size(prompt.len())? - 1, size(length)?);
+        let mut logits = logits.to_kind(Kind::Double) / sampling.temperature;
+        let _ = logits.index_fill_(1, &ids(&sampling.banned_tokens), f64::NEG_INFINITY);
+        let mut first = logits.narrow(0, 0, size(length.min(least))?);
+        let _ = first.index_fill_(1, &ids(stop_tokens), f64::NEG_INFINITY);
+        let chosen = ids(&completion.tokens).unsqueeze(1);
+        Ok(logits.log_softmax(1, Kind::Double).gather(1, &chosen, false).view([-1]))
+    }
+}
+
+/// A size of a tensor.
+fn size(len: usize) -> Result<i64, RolloutError> {
+    i64::try_from(len).map_err(|error| RolloutError::other("comparison", error))
 }
 
 /// Completions that are scored once more when the weights change.
@@ -130,14 +177,8 @@ impl Compared {
         let mut difference = Difference::default();
         let policy = self.policy.lock();
         for one in sampled {
-            let Sampled { prompt, temperature, completion } = one;
-            let row = TokenRow { prompt, completion: &completion.tokens };
-            let batch = TokenBatch::new(&[row], policy.device())?;
-            let options = ScoreOptions { temperature: *temperature, ..ScoreOptions::default() };
-            let scores = tch::no_grad(|| policy.score(&batch, &options))?;
-            let logprobs = Vec::<f64>::try_from(scores.logprobs.view([-1]))
-                .map_err(|error| RolloutError::other("comparison", error))?;
-            difference.observe(&logprobs[prompt.len()..], &completion.behavior_logprobs);
+            let logprobs = tch::no_grad(|| one.logprobs(&**policy, &self.stop_tokens))?;
+            difference.observe(&logprobs, &one.completion.behavior_logprobs);
         }
         Ok(difference)
     }
@@ -162,7 +203,7 @@ impl RolloutEngine for Compared {
                 }
                 sampled.push(Sampled {
                     prompt: request.prompt.clone(),
-                    temperature: request.sampling.temperature,
+                    sampling: request.sampling.clone(),
                     completion: completion.clone(),
                 });
             }
@@ -285,10 +326,13 @@ pub fn run(options: &Options) -> Result<()> {
         engine,
         policy: policy.clone(),
         version: PolicyVersion::default(),
+        stop_tokens: model.stop_tokens.clone(),
         kept: Vec::new(),
         seen: Arc::clone(&seen),
     };
-    let format = ChatFormat::new(model.tokenizer.into(), model.stop_tokens)
+    let tokenizer = Arc::new(model.tokenizer);
+    let limited = limited(&config.rollout.sampling, &tokenizer)?;
+    let format = ChatFormat::new(Arc::clone(&tokenizer), model.stop_tokens)
         .with_instruction("Put your final answer within \\boxed{}.");
     // Lengths always differ, so that every step has a gradient.
     let rubric = Rubric::new(MathVerifier::new()).with(0.2, Brevity::new(48)?);
@@ -303,15 +347,60 @@ pub fn run(options: &Options) -> Result<()> {
     // The weights of the last step are compared, too.
     let last = EvaluationOptions::sampled(2, sampling);
     trainer.collector_mut().evaluate(&&problems[..4], &last)?;
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(Comparison::default());
+    let bounded =
+        EvaluationOptions { kept_completions: 2, ..EvaluationOptions::sampled(2, limited) };
+    let evaluation = trainer.collector_mut().evaluate(&&problems[..8], &bounded)?;
     drop(trainer);
 
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let (bounded, seen) = seen.split_last().context("nothing was compared")?;
     let last = seen.last().context("nothing was compared")?.same_weights;
     let (tokens, mean, max) = (last.tokens, last.mean(), last.max);
     say!(" end {tokens:>8} {:>17} {mean:>10.2e} {max:>10.2e}", "");
-    check(&seen, options.steps, options.tolerance)?;
+    check(seen, options.steps, options.tolerance)?;
     say!("engine and trainer agree within {:.0e} after every change of weights", options.tolerance);
+    let ended = check_limits(&evaluation, &tokenizer)?;
+    let Difference { tokens, max, .. } = bounded.same_weights;
+    ensure!(max <= options.tolerance, "with limits, a log-probability differs by {max:.2e} nats");
+    say!(
+        "with limits, {tokens} tokens differ by {max:.2e} at most; a stop text ended {ended} completions"
+    );
     Ok(())
+}
+
+/// Sampling with stop texts, a least length and banned tokens, all of which a small model meets at once.
+fn limited(sampling: &Sampling, tokenizer: &Tokenizer) -> Result<Sampling> {
+    let mut banned_tokens = Vec::new();
+    for word in [" the", "."] {
+        banned_tokens.extend(tokenizer.encode(word)?);
+    }
+    let stop = ["\n", " is", " we"].map(str::to_owned).to_vec();
+    Ok(Sampling { stop, min_completion_len: 8, banned_tokens, ..sampling.clone() })
+}
+
+/// Checks completions against the limits of their sampling. Returns the number of those that a stop text ended.
+fn check_limits(evaluation: &Evaluation, tokenizer: &Tokenizer) -> Result<usize> {
+    let sampling = &evaluation.sampling;
+    let (least, most) = (sampling.min_completion_len, sampling.max_completion_len);
+    let mut ended = 0;
+    for rollout in evaluation.groups.iter().flat_map(|group| &group.rollouts) {
+        let tokens = &rollout.completion.tokens;
+        let len = tokens.len();
+        ensure!((least..=most).contains(&len), "{len} tokens are not {least} to {most}");
+        let banned = tokens.iter().find(|token| sampling.banned_tokens.contains(token));
+        ensure!(banned.is_none(), "token {banned:?} is banned and was drawn");
+        let text = tokenizer.decode_skip_special(tokens)?;
+        let before = tokenizer.decode_skip_special(&tokens[..least])?.len();
+        for stop in &sampling.stop {
+            let end = text.rfind(stop.as_str()).map_or(0, |begin| begin + stop.len());
+            ensure!(end <= before, "{text:?} has {stop:?} behind its first {least} tokens");
+        }
+        let is_whole = tokenizer.decode(tokens)? == text;
+        ended += usize::from(is_whole && rollout.completion.stop == StopReason::Stop);
+    }
+    ensure!(ended > 0, "no stop text has ended a completion, so that none was tried");
+    Ok(ended)
 }
 
 fn check(seen: &[Comparison], steps: u64, tolerance: f64) -> Result<()> {
@@ -333,4 +422,39 @@ fn check(seen: &[Comparison], steps: u64, tolerance: f64) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hint_rollout::LocalEngine;
+
+    use super::*;
+    use crate::tiny::tiny_model;
+
+    #[test]
+    fn the_distribution_behind_limits_is_that_of_the_local_engine() {
+        let model = LoadedModel::load(tiny_model(), &LoadOptions::default()).unwrap();
+        let (policy, stop_tokens) = (SharedPolicy::new(model.policy), model.stop_tokens);
+        let prompt = model.tokenizer.encode("Q: Row").unwrap();
+        let mut engine = LocalEngine::new(policy.clone(), stop_tokens.clone());
+        let plain = Sampling { max_completion_len: 12, ..Sampling::default() };
+        let mut sample = |sampling: &Sampling| {
+            let request = GenerationRequest::new(prompt.clone(), 4, 3, sampling.clone());
+            engine.generate(&[request]).unwrap().remove(0)
+        };
+        // Tokens that would be drawn without the ban.
+        let banned_tokens = sample(&plain)[0].tokens.iter().take(2).copied().collect();
+        let limited = Sampling { banned_tokens, min_completion_len: 6, ..plain.clone() };
+        for sampling in [plain, limited] {
+            for completion in sample(&sampling) {
+                let (prompt, sampling) = (prompt.clone(), sampling.clone());
+                let sampled = Sampled { prompt, sampling, completion };
+                let found = tch::no_grad(|| sampled.logprobs(&**policy.lock(), &stop_tokens));
+                let mut difference = Difference::default();
+                difference.observe(&found.unwrap(), &sampled.completion.behavior_logprobs);
+                assert!(difference.tokens >= sampled.sampling.min_completion_len);
+                assert!(difference.max < 1e-4, "{difference:?}: {:?}", sampled.sampling);
+            }
+        }
+    }
 }
