@@ -8,13 +8,10 @@ use hint_grpo::observer::Phase;
 use hint_grpo::{GrpoError, Observer, RunDir, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::data::{DataConfig, HeldOut};
-use hint_rollout::{
-    Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine, RolloutError,
-    WeightSource,
-};
-use hint_tests::{Digits, STOP, bytes, lenient_rubric, problems, tiny_policy};
+use hint_rollout::{Completion, DatasetHints, LocalEngine, RolloutEngine, RolloutError};
+use hint_tests::{Digits, STOP, bytes, problems, tiny_policy};
 
-use super::{Faulty, altered, fail_and_resume, outcome, run_config, sound, trainer};
+use super::{Faulty, altered, altered_twice, fail_and_resume, outcome, run_config, sound, trainer};
 
 /// The fault.
 #[derive(Debug, Clone, Copy)]
@@ -35,36 +32,27 @@ enum Fault {
     Panic,
 }
 
-/// Breaks at its `at`-th call, from 0.
-struct Broken {
+/// Breaks at the `at`-th call of what the fault is in, from 0.
+fn breaking(
     inner: LocalEngine,
     fault: Fault,
     at: u64,
-    calls: u64,
-}
-
-impl Broken {
-    fn is_due(&mut self) -> bool {
-        self.calls += 1;
-        self.calls - 1 == self.at
-    }
-}
-
-impl RolloutEngine for Broken {
-    fn name(&self) -> Option<String> {
-        self.inner.name()
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let mut groups = self.inner.generate(requests)?;
-        if matches!(self.fault, Fault::Sync) || !self.is_due() {
-            return Ok(groups);
+) -> Faulty<impl RolloutEngine + 'static, Digits> {
+    let is_due = || {
+        let mut calls = 0;
+        move || {
+            calls += 1;
+            calls - 1 == at
+        }
+    };
+    let (mut completions_are_due, mut weights_are_due) = (is_due(), is_due());
+    let is_sync = matches!(fault, Fault::Sync);
+    let change = move |groups: &mut Vec<Vec<Completion>>| {
+        if is_sync || !completions_are_due() {
+            return Ok(());
         }
         let middle = groups.len() / 2;
-        match self.fault {
+        match fault {
             Fault::Error => return Err(RolloutError::other("engine", "the cable was cut")),
             Fault::Short => drop(groups[middle].pop()),
             Fault::NoGroup => drop(groups.pop()),
@@ -73,15 +61,15 @@ impl RolloutEngine for Broken {
             Fault::Panic => panic!("the cable was cut"),
             Fault::Sync => {}
         }
-        Ok(groups)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        if matches!(self.fault, Fault::Sync) && self.is_due() {
+        Ok(())
+    };
+    let before_sync = move || {
+        if is_sync && weights_are_due() {
             return Err(RolloutError::other("engine", "the disk of the server is full"));
         }
-        self.inner.sync(weights)
-    }
+        Ok(())
+    };
+    altered_twice(inner, change, before_sync)
 }
 
 #[test]
@@ -100,10 +88,7 @@ fn a_step_that_fails_is_preceded_by_a_checkpoint() {
             trainer.run(&problems()).expect("the run works");
         };
         run(&whole);
-        let parts = |inner| {
-            let engine = Broken { inner, fault, at, calls: 0 };
-            Faulty { engine, format: Digits, rubric: lenient_rubric() }
-        };
+        let parts = |inner| breaking(inner, fault, at);
         let (mut trainer, ..) = trainer(&config, Some(run_dir(&broken)), parts);
         let error = trainer.run(&problems()).expect_err("the engine fails");
         assert_eq!(matches!(error, GrpoError::Panicked { .. }), matches!(fault, Fault::Panic));
@@ -192,10 +177,7 @@ fn an_engine_that_fails_in_the_middle_of_a_step_loses_nothing() {
     for (index, fault) in faults.into_iter().enumerate() {
         // Odd calls are mostly those of the hinted stage. The first step of all may fail, too.
         for at in [0, 3 + index as u64 % 2] {
-            let error = fail_and_resume(|inner| {
-                let engine = Broken { inner, fault, at, calls: 0 };
-                Faulty { engine, format: Digits, rubric: lenient_rubric() }
-            });
+            let error = fail_and_resume(|inner| breaking(inner, fault, at));
             let GrpoError::Rollout(error) = error else { panic!("{fault:?}: {error}") };
             let is_expected = match fault {
                 Fault::Error | Fault::Sync | Fault::Panic => {

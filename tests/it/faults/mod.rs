@@ -50,23 +50,35 @@ struct Faulty<E, F> {
     rubric: Rubric,
 }
 
-/// An engine whose completions a closure changes, or fails for.
-struct Altered<C> {
+/// An engine whose completions a closure changes, or fails for. Another one may fail before new weights are taken up.
+struct Altered<C, S> {
     inner: LocalEngine,
     change: C,
+    before_sync: S,
 }
 
 /// A part of which nothing but the completions is broken.
-fn altered<C>(inner: LocalEngine, change: C) -> Faulty<Altered<C>, Digits>
+fn altered<C>(inner: LocalEngine, change: C) -> Faulty<impl RolloutEngine, Digits>
 where
     C: FnMut(&mut Vec<Vec<Completion>>) -> Result<(), RolloutError> + Send,
 {
-    Faulty { engine: Altered { inner, change }, format: Digits, rubric: lenient_rubric() }
+    altered_twice(inner, change, || Ok(()))
 }
 
-impl<C> RolloutEngine for Altered<C>
+/// A part whose completions and changes of weights are broken.
+fn altered_twice<C, S>(
+    inner: LocalEngine,
+    change: C,
+    before_sync: S,
+) -> Faulty<Altered<C, S>, Digits> {
+    let engine = Altered { inner, change, before_sync };
+    Faulty { engine, format: Digits, rubric: lenient_rubric() }
+}
+
+impl<C, S> RolloutEngine for Altered<C, S>
 where
     C: FnMut(&mut Vec<Vec<Completion>>) -> Result<(), RolloutError> + Send,
+    S: FnMut() -> Result<(), RolloutError> + Send,
 {
     fn name(&self) -> Option<String> {
         self.inner.name()
@@ -82,6 +94,7 @@ where
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        (self.before_sync)()?;
         self.inner.sync(weights)
     }
 }

@@ -8,17 +8,40 @@ use hint_policy::{Parameter, Policy, PolicyError, TokenBatch};
 use tch::Tensor;
 
 /// Predicts every token from the one before: row `i` of the table holds the logits after token `i`.
-pub(crate) struct Bigram(pub(crate) Tensor);
+pub(crate) struct Bigram {
+    table: Tensor,
+    drops_inputs: bool,
+    change: Box<dyn Fn(Tensor) -> Tensor + Send>,
+}
+
+impl Bigram {
+    pub(crate) fn new(table: Tensor) -> Self {
+        Self { table, drops_inputs: false, change: Box::new(|logits| logits) }
+    }
+
+    /// The same table, whose logits pass through `change`. The policy [drops inputs](Policy::drops_inputs), or does not, as
+    /// far as the learner knows.
+    pub(crate) fn with_change(
+        self,
+        drops_inputs: bool,
+        change: impl Fn(Tensor) -> Tensor + Send + 'static,
+    ) -> Self {
+        Self { drops_inputs, change: Box::new(change), ..self }
+    }
+}
 
 impl Policy for Bigram {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        Ok(Tensor::embedding(&self.0, tokens.tokens(), -1, false, false))
+        Ok((self.change)(Tensor::embedding(&self.table, tokens.tokens(), -1, false, false)))
+    }
+    fn drops_inputs(&self) -> bool {
+        self.drops_inputs
     }
     fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter { name: "table".into(), tensor: self.0.shallow_clone() }]
+        vec![Parameter { name: "table".into(), tensor: self.table.shallow_clone() }]
     }
     fn vocab_size(&self) -> usize {
-        usize::try_from(self.0.size()[0]).expect("a size")
+        usize::try_from(self.table.size()[0]).expect("a size")
     }
     fn max_positions(&self) -> usize {
         64

@@ -1,7 +1,6 @@
 //! The learner without a collector: batches of samples against losses and gradients worked out by hand.
 
 use std::cell::Cell;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +12,7 @@ use hint_grpo::objective::{
     OldLogprobs, RatioShaping,
 };
 use hint_grpo::{GrpoConfig, GrpoError, metrics};
-use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
+use hint_policy::{PolicyError, SharedPolicy};
 use hint_rollout::run::{RunProgress, ValueSchedule};
 use hint_rollout::sample::RolloutSource;
 use tch::{Device, Tensor};
@@ -39,7 +38,7 @@ fn update_with(
     samples: Vec<Sample>,
 ) -> Result<(UpdateReport, Vec<f64>), GrpoError> {
     let table = Tensor::from_slice(logits).view([3, 3]).set_requires_grad(true);
-    let policy = SharedPolicy::new(Bigram(table));
+    let policy = SharedPolicy::new(Bigram::new(table));
     let gradient = Arc::new(Mutex::new(Vec::new()));
     let parameters = policy.lock().parameters();
     let optimizer = Keep { parameters, gradient: Arc::clone(&gradient) };
@@ -401,7 +400,7 @@ fn a_column_that_does_not_fit_is_refused() {
 fn an_optimizer_without_memory_is_an_error() {
     // 4 PiB of weights that are one number: there is no room for a copy of them.
     let vast = Tensor::zeros([1], (tch::Kind::Float, Device::Cpu)).expand([1 << 50], false);
-    let policy = SharedPolicy::new(Bigram(vast.detach().set_requires_grad(true)));
+    let policy = SharedPolicy::new(Bigram::new(vast.detach().set_requires_grad(true)));
     let error = Learner::new(policy, &config(), SftLoss::default(), LearnerParts::default()).err();
     let error = error.expect("no process can address so much");
     assert!(matches!(error, GrpoError::Policy(PolicyError::OutOfMemory { .. })), "{error}");
@@ -489,42 +488,6 @@ fn a_teacher_that_is_the_reference_needs_one() {
     assert!(error.contains("loss.credit.teacher"), "{error}");
 }
 
-/// Fails one forward pass with gradient, and counts those without.
-struct Faulty {
-    inner: Bigram,
-    fails: Option<usize>,
-    drops: bool,
-    with_gradient: Cell<usize>,
-    without: Arc<AtomicUsize>,
-}
-
-impl Policy for Faulty {
-    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
-        let logits = self.inner.logits(tokens)?;
-        if !logits.requires_grad() {
-            self.without.fetch_add(1, Ordering::Relaxed);
-            return Ok(logits);
-        }
-        let passes = self.with_gradient.replace(self.with_gradient.get() + 1);
-        Ok(if Some(passes) == self.fails { logits * f64::NAN } else { logits })
-    }
-    fn drops_inputs(&self) -> bool {
-        self.drops
-    }
-    fn parameters(&self) -> Vec<Parameter> {
-        self.inner.parameters()
-    }
-    fn vocab_size(&self) -> usize {
-        self.inner.vocab_size()
-    }
-    fn max_positions(&self) -> usize {
-        self.inner.max_positions()
-    }
-    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        self.inner.save(dir)
-    }
-}
-
 /// A policy that drops inputs is scored before the first step, so it shows what must come out.
 #[test]
 fn forward_passes_of_the_old_policy_give_the_denominators_of_later_steps() {
@@ -548,13 +511,17 @@ fn forward_passes_of_the_old_policy_give_the_denominators_of_later_steps() {
             let logits = [0.3, -0.2, 0.9, 0.1, 0.4, -1.0, 0.0, 0.7, -0.3];
             let table = Tensor::from_slice(&logits).view([3, 3]).set_requires_grad(true);
             let without = Arc::new(AtomicUsize::new(0));
-            let policy = SharedPolicy::new(Faulty {
-                inner: Bigram(table),
-                fails,
-                drops,
-                with_gradient: Cell::new(0),
-                without: Arc::clone(&without),
-            });
+            let (counted, with_gradient) = (Arc::clone(&without), Cell::new(0));
+            // Fails one forward pass with gradient, and counts those without.
+            let change = move |logits: Tensor| {
+                if !logits.requires_grad() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    return logits;
+                }
+                let passes = with_gradient.replace(with_gradient.get() + 1);
+                if Some(passes) == fails { logits * f64::NAN } else { logits }
+            };
+            let policy = SharedPolicy::new(Bigram::new(table).with_change(drops, change));
             let mut config = config();
             config.run.num_iterations = 3;
             config.run.max_tokens_per_micro_batch = 1;

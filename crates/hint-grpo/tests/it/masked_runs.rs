@@ -84,7 +84,7 @@ fn config() -> GrpoConfig {
 /// An even table, and an optimizer that keeps its gradient.
 fn table() -> (SharedPolicy, Keep, Arc<Mutex<Vec<f64>>>) {
     let logits = Tensor::from_slice(&[0.0_f64; 9]).view([3, 3]).set_requires_grad(true);
-    let policy = SharedPolicy::new(Bigram(logits));
+    let policy = SharedPolicy::new(Bigram::new(logits));
     let gradient = Arc::new(Mutex::new(Vec::new()));
     let parameters = policy.lock().parameters();
     (policy, Keep { parameters, gradient: Arc::clone(&gradient) }, gradient)
