@@ -22,10 +22,9 @@ impl PolicyLoss for Tapered {
         let failed = input.advantages.lt(0.0);
         let ratio = input.log_ratio().detach().exp().clamp_max(1.0);
         let taper = ratio.where_self(&failed, &ratio.ones_like());
-        let mut metrics = Metrics::new();
+        let mut metrics = LossMetrics::new();
         let failed = failed.logical_and(input.mask).to_kind(Kind::Float);
-        let sum = |tensor: tch::Tensor| tensor.sum(Kind::Double).double_value(&[]);
-        metrics.add("taper", sum(&taper * &failed), sum(failed));
+        metrics.add("taper", &(&taper * &failed).sum(Kind::Double), &failed.sum(Kind::Double));
         // Unreduced: the denominator is the configuration's choice.
         Ok(TokenLoss { values: -(taper * input.advantages * input.logprobs), metrics })
     }

@@ -53,7 +53,7 @@ struct Reinforced;
 
 impl PolicyLoss for Reinforced {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
-        Ok(TokenLoss { values: -(input.advantages * input.logprobs), metrics: Metrics::new() })
+        Ok(TokenLoss { values: -(input.advantages * input.logprobs), metrics: LossMetrics::new() })
     }
 }
 

@@ -19,7 +19,7 @@ pub use crate::advantage::AdvantageEstimator;
 pub use crate::config::GrpoConfig;
 pub use crate::error::GrpoError;
 pub use crate::metrics::{self, Metrics};
-pub use crate::objective::{LossInput, PolicyLoss, TokenLoss, loss_from_fn};
+pub use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss, loss_from_fn};
 pub use crate::observer::{Observer, StepReport, observer_from_fn};
 pub use crate::optim::Optimizer;
 pub use crate::run::{Hints, Parts, Rewards, Trainer};

@@ -16,21 +16,27 @@ pub(crate) fn upload_like(values: &[f64], like: &Tensor) -> Tensor {
 /// Reads tensors back, flattened and in `f64`; an undefined one has no values. The host waits for the device once,
 /// for any number of tensors.
 pub(crate) fn read_together<const N: usize>(tensors: [&Tensor; N]) -> [Vec<f64>; N] {
-    let flat = tensors.map(|tensor| {
-        tensor.defined().then(|| tensor.detach().to_kind(Kind::Double).reshape([-1]))
-    });
-    let parts = flat.iter().flatten().collect::<Vec<_>>();
-    if parts.is_empty() {
-        return flat.map(|_| Vec::new());
-    }
+    let mut all = read_all(&tensors).into_iter();
+    tensors.map(|_| all.next().unwrap_or_default())
+}
+
+/// As [`read_together`], for a number of tensors that is not known before. They are joined on the device of the first.
+pub(crate) fn read_all(tensors: &[&Tensor]) -> Vec<Vec<f64>> {
+    let defined = tensors.iter().filter(|tensor| tensor.defined());
+    let Some(device) = defined.clone().map(|tensor| tensor.device()).next() else {
+        return tensors.iter().map(|_| Vec::new()).collect();
+    };
+    let flat = |tensor: &&Tensor| tensor.detach().to_device(device).to_kind(Kind::Double);
+    let parts = defined.map(|tensor| flat(tensor).reshape([-1])).collect::<Vec<_>>();
     let joined = Tensor::cat(&parts, 0).to_device(Device::Cpu);
     let joined = Vec::<f64>::try_from(joined).expect("the tensor is dense and f64");
     let mut rest = joined.as_slice();
-    flat.map(|tensor| {
-        let (own, others) = rest.split_at(tensor.map_or(0, |tensor| tensor.numel()));
+    let next = |tensor: &&Tensor| {
+        let (own, others) = rest.split_at(if tensor.defined() { tensor.numel() } else { 0 });
         rest = others;
         own.to_vec()
-    })
+    };
+    tensors.iter().map(next).collect()
 }
 
 /// Numbers in half the memory, for people to look at.

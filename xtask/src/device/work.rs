@@ -88,25 +88,32 @@ struct Trained {
 /// Micro-batches and optimizer steps, in whole runs.
 fn training(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
     let mut measured = Vec::new();
-    let train = |name: &str, options: &[&str]| train(device, name, options);
-    let base = train("base", &[])?;
-    let split = train("split", &["--set", "run.max_tokens_per_micro_batch=128"])?;
+    let train = |name: &str, method: &str, options: &str| train(device, name, method, options);
+    let plain = "--compute f32";
+    let base = train("base", "grpo", plain)?;
+    let split = format!("{plain} --set run.max_tokens_per_micro_batch=128");
+    let split = train("split", "grpo", &split)?;
     let more = split.micro_batches - base.micro_batches;
     ensure!(more >= 2.0, "the smaller micro-batches are {more} more");
     let further = (split.counts - base.counts).per(more);
     // The tokens are the same, however they are split, and so are the bytes except for padding.
     let further = Counts { sent: 0.0, read: 0.0, ..further };
     measured.push(("further micro-batch".to_owned(), further));
-    for algorithm in ["adamw", "adafactor", "muon", "sgd"] {
-        let optimizer = format!("optimizer.algorithm.type={algorithm}");
-        let [one, three] = [1, 3].map(|times| {
-            let iterations = format!("run.{ITERATIONS}={times}");
-            train(&format!("{algorithm}-{times}"), &["--set", &optimizer, "--set", &iterations])
+    let algorithms = ["adamw", "adafactor", "muon", "sgd"].map(|algorithm| {
+        let options = format!("{plain} --set optimizer.algorithm.type={algorithm}");
+        (algorithm, "grpo", options)
+    });
+    let losses = LOSSES.map(|(name, method, options)| (name, method, options.to_owned()));
+    for (name, method, options) in algorithms.into_iter().chain(losses) {
+        let [two, four] = [2, 4].map(|times| {
+            let folder = format!("{}-{times}", name.replace([' ', ','], "-"));
+            let all = format!("{options} {ONE_MICRO_BATCH} --set run.{ITERATIONS}={times}");
+            train(&folder, method, &all)
         });
-        let (one, three) = (one?, three?);
-        ensure!(three.micro_batches == 1.0, "the batch is {} micro-batches", three.micro_batches);
-        let pass = (three.counts - one.counts).per(three.updates - one.updates);
-        measured.push((format!("micro-batch and step, {algorithm}"), pass));
+        let (two, four) = (two?, four?);
+        ensure!(four.micro_batches == 1.0, "the batch is {} micro-batches", four.micro_batches);
+        let pass = (four.counts - two.counts).per(four.updates - two.updates);
+        measured.push((format!("micro-batch and step, {name}"), pass));
     }
     Ok(measured)
 }
@@ -114,18 +121,38 @@ fn training(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
 /// The key of the configuration for the number of updates per batch.
 const ITERATIONS: &str = "num_iterations";
 
-fn train(device: &Device<'_>, name: &str, options: &[&str]) -> Result<Trained> {
+const ONE_MICRO_BATCH: &str = "--set run.max_tokens_per_micro_batch=65536";
+
+/// Losses that measure more than the plain one: a name, the method, and the options.
+const LOSSES: [(&str, &str, &str); 4] = [
+    ("hint, bf16", "hint", "--compute bf16"),
+    (
+        "hint, bf16, adapters",
+        "hint",
+        "--compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
+    ),
+    (
+        "KL and importance weights",
+        "grpo",
+        "--compute f32 --set loss.kl.coef=0.05 --set loss.importance_correction.type=truncate \
+         --set loss.importance_correction.max_weight=2",
+    ),
+    ("divergence from a teacher", "sdft", "--compute f32"),
+];
+
+fn train(device: &Device<'_>, name: &str, method: &str, options: &str) -> Result<Trained> {
     let folder = device.log_folder(&format!("log-{name}"))?;
     let out = device.scratch(name);
     let mut command = device.on_device(EXAMPLE);
-    command.args(["--device", "cuda", "--compute", "f32", "--method", "grpo", "--steps", "1"]);
+    command.args(["--device", "cuda", "--method", method, "--steps", "1"]);
     command.args(["--set", "evaluation.at_start=false", "--held-out", "1"]);
-    quiet(command.args(options).arg("--out").arg(&out).env("EMULATOR_LOG", &folder))?;
+    command.args(options.split_whitespace()).arg("--out").arg(&out);
+    quiet(command.env("EMULATOR_LOG", &folder))?;
     let mut counts = Counts::default();
     for section in log::read(&folder)? {
         counts += section.counts;
     }
-    let metrics = read_json_lines(&out.join("grpo/metrics.jsonl"))?;
+    let metrics = read_json_lines(&out.join(method).join("metrics.jsonl"))?;
     let metric = |name: &str| {
         let found = metrics.iter().find_map(|step| step[name].as_f64());
         found.with_context(|| format!("no metric `{name}`"))

@@ -18,8 +18,8 @@ use super::{Learner, RatioLogprobs};
 use crate::error::GrpoError;
 use crate::metrics::{self, Metrics};
 use crate::objective::{
-    ByRow, Credit, CreditInput, LossComposition, LossInput, PolicyLoss, ShapedRatio, StepTotals,
-    add_masked, masked_sum,
+    ByRow, Credit, CreditInput, LossComposition, LossInput, LossMetrics, PolicyLoss, ShapedRatio,
+    StepTotals, add_masked, masked_sum,
 };
 use crate::tensor::{read_together, rounded, upload};
 
@@ -44,13 +44,13 @@ impl Observed {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) loss: f64,
-    metrics: Metrics,
     /// `None` where the loss is not finite: nothing can be measured.
     tokens: Option<MeasuredTokens>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct MeasuredTokens {
+    metrics: Metrics,
     /// How many train.
     count: f64,
     /// The sum of their entropies, if the policy has them.
@@ -106,12 +106,9 @@ impl<'s> MicroBatch<'s> {
         Ok(Self { positions, rows, tokens, teacher })
     }
 
-    /// Log-probabilities of the response of a taught row under its teacher, and under the distribution to compare with.
-    /// The latter is `None` where it is the current policy.
-    fn taught(&self, step: PolicyStep<'s>, row: usize) -> Option<(&[f64], Option<&'s [f64]>)> {
-        if let Some(teacher) = &self.teacher {
-            return Some((teacher.logprobs(row)?, None));
-        }
+    /// Log-probabilities of the response of a taught row under its fixed teacher, and under the distribution to compare
+    /// with. The latter is `None` where it is the current policy.
+    fn taught(&self, step: PolicyStep<'s>, row: usize) -> Option<(&'s [f64], Option<&'s [f64]>)> {
         let index = step.minibatch.policy[self.positions[row]];
         Some((step.fixed.teacher(index)?, step.fixed.compared(index)))
     }
@@ -134,7 +131,7 @@ struct Columns {
 
 impl Learner {
     /// Adds the gradient of the policy samples at `positions` of the minibatch. It does not where the loss `before` it, of
-    /// this process's other micro-batches, is not finite.
+    /// this process's other micro-batches, is not finite. The host waits for the device once, before the backward pass.
     pub(super) fn accumulate(
         &self,
         step: PolicyStep<'_>,
@@ -146,15 +143,13 @@ impl Learner {
         let (forward, micro_batch) = self.forward(&**policy, step, micro_batch)?;
         let columns = Columns::new(step, &micro_batch, &forward.scores().logprobs, credit)?;
         let (loss, metrics) = self.policy_loss(step, &micro_batch, &columns, forward.scores())?;
-        let scores = without_alternatives(forward.scores());
-        let value = loss.double_value(&[]);
+        let (value, tokens) = measure(&micro_batch, &columns, forward.scores(), &loss, metrics);
         if !(before + value).is_finite() {
             // Nothing can be measured, and the guard skips the step.
-            return Ok(Measured { loss: value, metrics, tokens: None });
+            return Ok(Measured { loss: value, tokens: None });
         }
         forward.backward(&loss)?;
-        let tokens = Some(measure(&micro_batch, &columns, &scores));
-        Ok(Measured { loss: value, metrics, tokens })
+        Ok(Measured { loss: value, tokens: Some(tokens) })
     }
 
     /// The forward pass of a micro-batch. The teacher of a divergence is asked before it if the support is the
@@ -206,7 +201,7 @@ impl Learner {
         micro_batch: &MicroBatch<'_>,
         columns: &Columns,
         TokenScores { logprobs, alternatives, .. }: &TokenScores,
-    ) -> Result<(Tensor, Metrics), GrpoError> {
+    ) -> Result<(Tensor, LossMetrics), GrpoError> {
         let Columns { mask, advantages, old, behavior, zero_variance, .. } = columns;
         let mut input = LossInput::new(logprobs, old, advantages, mask)
             .with_behavior(behavior)
@@ -266,7 +261,7 @@ impl Learner {
         let Some(tokens) = measured.tokens.as_ref().filter(|_| observed.loss.is_finite()) else {
             return Ok(());
         };
-        observed.metrics.merge(&measured.metrics);
+        observed.metrics.merge(&tokens.metrics);
         if let Some(entropy) = tokens.entropy {
             observed.metrics.add(metrics::ENTROPY_TRAINED, entropy, tokens.count);
             if step.minibatch.counts_all {
@@ -347,27 +342,29 @@ impl Learner {
     }
 }
 
-/// Reads back what [`Learner::observe`] takes up.
+/// Reads back the loss, and what [`Learner::observe`] takes up.
 fn measure(
     micro_batch: &MicroBatch<'_>,
     columns: &Columns,
     scores: &TokenScores,
-) -> MeasuredTokens {
+    loss: &Tensor,
+    metrics: LossMetrics,
+) -> (f64, MeasuredTokens) {
     let MicroBatch { rows, tokens, teacher, .. } = micro_batch;
     let (mask, logprobs) = (&columns.mask, &scores.logprobs);
     let entropy = scores.entropy.as_ref();
     let entropy = entropy.map_or_else(Tensor::new, |entropy| masked_sum(entropy, mask));
-    let [count, entropy, new, old] =
-        read_together([&mask.sum(Kind::Double), &entropy, logprobs, &columns.old]);
+    let count = mask.sum(Kind::Double);
+    let taught = teacher.as_ref().and_then(|teacher| teacher.logprobs.as_ref());
+    let undefined = Tensor::new();
+    let taught = taught.unwrap_or(&undefined);
+    let ([loss, count, entropy, new, old, taught], metrics) =
+        metrics.read_with([loss, &count, &entropy, logprobs, &columns.old, taught]);
     let [new, old] = [new, old].map(|values| responses_of(values, tokens));
-    let mut taught = TokenColumn::new(rows.len());
-    for row in 0..rows.len() {
-        if let Some(logprobs) = teacher.as_ref().and_then(|teacher| teacher.logprobs(row)) {
-            taught.set(row, logprobs.iter().copied());
-        }
-    }
+    let teacher = teacher.as_ref().map(|teacher| teacher.by_row(&taught, rows.len()));
+    let teacher = teacher.unwrap_or_else(|| TokenColumn::new(rows.len()));
     let entropy = entropy.first().copied();
-    MeasuredTokens { count: count[0], entropy, new, old, teacher: taught }
+    (loss[0], MeasuredTokens { metrics, count: count[0], entropy, new, old, teacher })
 }
 
 impl Columns {
@@ -431,15 +428,6 @@ impl Columns {
     }
 }
 
-/// The scores that are observed after the backward pass. The alternatives, `[tokens, k]`, are freed by it.
-fn without_alternatives(scores: &TokenScores) -> TokenScores {
-    TokenScores {
-        logprobs: scores.logprobs.shallow_clone(),
-        entropy: scores.entropy.as_ref().map(Tensor::shallow_clone),
-        alternatives: None,
-    }
-}
-
 /// The advantages of tokens, `[batch, seq]`; the hint that teaches credits the tokens of taught samples.
 fn credited(
     credit: &dyn Credit,
@@ -454,9 +442,14 @@ fn credited(
     if is_taught.iter().all(|taught| !taught) {
         return Ok(advantages.shallow_clone());
     }
-    let both = || (0..rows.len()).map(|row| micro_batch.taught(step, row));
-    let teacher = spread(both().map(|both| Some(both?.0)), tokens, like);
-    let compared = or_current(both().map(|both| both?.1), tokens, like);
+    let (teacher, compared) = if let Some(scores) = &micro_batch.teacher {
+        // A divergence is from the current policy.
+        (scores.spread_logprobs(like)?, like.detach())
+    } else {
+        let both = || (0..rows.len()).map(|row| micro_batch.taught(step, row));
+        let teacher = spread(both().map(|both| Some(both?.0)), tokens, like);
+        (teacher, or_current(both().map(|both| both?.1), tokens, like))
+    };
     let is_taught = upload(&is_taught, like.device()).unsqueeze(-1);
     let other = is_taught.logical_and(mask).logical_not();
     let delta = (teacher - compared).masked_fill(&other, 0.0);

@@ -3,7 +3,7 @@
 use hint_policy::{Alternatives, Policy, ScoreOptions, TokenBatch};
 use tch::{Device, Kind, Tensor};
 
-use super::column::{TokenColumn, dim, read_responses, responses};
+use super::column::{TokenColumn, dim, responses};
 use super::sample::{Context, Sample, token_batch};
 use crate::error::GrpoError;
 use crate::objective::{Credit, Divergence, Support};
@@ -19,9 +19,11 @@ pub(super) struct TeacherScores {
     ranks: Tensor,
     /// The same tokens in the flattened `[batch * seq]` order.
     places: Tensor,
+    /// The number of tokens of each row.
+    lens: Vec<usize>,
     teacher: Option<Alternatives>,
-    /// Log-probabilities of the responses under the teacher, by taught row.
-    logprobs: TokenColumn,
+    /// Log-probabilities of the tokens under the teacher, `[taught tokens]`, once it was asked.
+    pub(super) logprobs: Option<Tensor>,
 }
 
 impl TeacherScores {
@@ -34,11 +36,13 @@ impl TeacherScores {
         device: Device,
     ) -> Option<Self> {
         let divergence = credit.divergence().filter(|one| one.coef != 0.0)?;
-        let (mut taught, mut ranks, mut places, mut rank) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut taught, mut lens) = (Vec::new(), Vec::new());
+        let (mut ranks, mut places, mut rank) = (Vec::new(), Vec::new(), 0);
         for (row, (sample, place)) in rows.iter().zip(responses(tokens)).enumerate() {
             let next = rank + place.len();
             if sample.is_taught() && !place.is_empty() {
                 taught.push(row);
+                lens.push(place.len());
                 ranks.extend((rank..next).map(dim));
                 places.extend(place.map(dim));
             }
@@ -48,8 +52,9 @@ impl TeacherScores {
             divergence,
             ranks: upload(&ranks, device),
             places: upload(&places, device),
+            lens,
             teacher: None,
-            logprobs: TokenColumn::new(taught.len()),
+            logprobs: None,
             rows: taught,
         })
     }
@@ -75,8 +80,11 @@ impl TeacherScores {
         }
         let options = ScoreOptions { top_k: self.divergence.top_k, ..options };
         let scores = tch::no_grad(|| teacher.score(&batch, &options))?;
-        self.logprobs = read_responses(&scores.logprobs, &batch);
+        let places = responses(&batch).flatten().map(dim).collect::<Vec<_>>();
+        let places = upload(&places, scores.logprobs.device());
+        let logprobs = scores.logprobs.reshape([-1]).index_select(0, &places);
         let device = self.ranks.device();
+        self.logprobs = Some(logprobs.to_device(device));
         self.teacher = scores.alternatives.map(|Alternatives { tokens, logprobs }| Alternatives {
             tokens: tokens.to_device(device),
             logprobs: logprobs.to_device(device),
@@ -92,9 +100,22 @@ impl TeacherScores {
         Some(all.index_copy(0, &self.ranks, chosen))
     }
 
-    /// Log-probabilities of the response of the row at `position` under the teacher, if it is taught.
-    pub(super) fn logprobs(&self, position: usize) -> Option<&[f64]> {
-        self.logprobs.get(self.rows.binary_search(&position).ok()?)
+    /// Log-probabilities of the tokens under the teacher, in the shape `[batch, seq]` and kind of `like`; 0 where nothing
+    /// is taught.
+    pub(super) fn spread_logprobs(&self, like: &Tensor) -> Result<Tensor, GrpoError> {
+        let logprobs = self.logprobs.as_ref().ok_or_else(missing)?;
+        Ok(self.spread(&logprobs.to_kind(like.kind()), like))
+    }
+
+    /// Values of the tokens, which were read from `[taught tokens]`, by row of a micro-batch of `rows` rows.
+    pub(super) fn by_row(&self, mut values: &[f64], rows: usize) -> TokenColumn {
+        let mut column = TokenColumn::new(rows);
+        for (&row, &len) in self.rows.iter().zip(&self.lens) {
+            let (own, others) = values.split_at(len.min(values.len()));
+            column.set(row, own.iter().copied());
+            values = others;
+        }
+        column
     }
 
     /// The divergence of each token, in the shape `[batch, seq]` and kind of `like`; 0 where nothing is taught.
@@ -103,14 +124,22 @@ impl TeacherScores {
         student: Option<&Alternatives>,
         like: &Tensor,
     ) -> Result<Tensor, GrpoError> {
-        let missing = || GrpoError::MissingInput {
-            name: "alternatives",
-            fix: "let `Policy::score` return `TokenScores::alternatives`, as its documentation says",
-        };
         let student = student.ok_or_else(missing)?.logprobs.index_select(0, &self.ranks);
         let teacher = &self.teacher.as_ref().ok_or_else(missing)?.logprobs;
         let values = self.divergence.per_token(&student, teacher).to_kind(like.kind());
+        Ok(self.spread(&values, like))
+    }
+
+    /// Values of the tokens, `[taught tokens]`, in the shape `[batch, seq]` of `like`, whose kind they have.
+    fn spread(&self, values: &Tensor, like: &Tensor) -> Tensor {
         let all = Tensor::zeros([dim(like.numel())], (like.kind(), like.device()));
-        Ok(all.index_copy(0, &self.places, &values).view(like.size().as_slice()))
+        all.index_copy(0, &self.places, values).view(like.size().as_slice())
+    }
+}
+
+fn missing() -> GrpoError {
+    GrpoError::MissingInput {
+        name: "alternatives",
+        fix: "let `Policy::score` return `TokenScores::alternatives`, as its documentation says",
     }
 }

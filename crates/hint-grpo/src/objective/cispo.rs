@@ -2,8 +2,8 @@
 
 use super::flags::add_share;
 use crate::error::GrpoError;
-use crate::metrics::{self, Metrics};
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::metrics;
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 
 /// The REINFORCE objective with a capped, detached ratio as its weight.
 ///
@@ -45,7 +45,7 @@ impl PolicyLoss for Cispo {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let ratio = input.log_ratio().exp().detach();
         let values = -(ratio.clamp_max(self.max_ratio) * input.advantages * input.logprobs);
-        let mut metrics = Metrics::new();
+        let mut metrics = LossMetrics::new();
         let capped = ratio.gt(self.max_ratio).logical_and(&input.advantages.gt(0.0));
         add_share(&mut metrics, metrics::CISPO_CLIP_RATIO, &capped, input);
         Ok(TokenLoss { values, metrics })

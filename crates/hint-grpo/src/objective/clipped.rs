@@ -2,8 +2,7 @@
 
 use super::flags::add_clip_ratios;
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 
 /// The clipped surrogate.
 ///
@@ -82,7 +81,7 @@ impl PolicyLoss for ClippedSurrogate {
             values = bounded.where_self(&advantages.lt(0.0), &values);
         }
 
-        let mut metrics = Metrics::new();
+        let mut metrics = LossMetrics::new();
         let ratio = ratio.detach();
         let low = ratio.lt(1.0 - self.clip_low).logical_and(&advantages.lt(0.0));
         let high = ratio.gt(1.0 + self.clip_high).logical_and(&advantages.gt(0.0));

@@ -2,13 +2,13 @@
 
 use tch::Tensor;
 
+use super::flags::add_masked_with_extremes;
 use super::{ImportanceCorrection, RatioLevel, add_masked};
 use crate::error::GrpoError;
-use crate::metrics::{self, Metrics};
+use crate::metrics;
 use crate::objective::{
-    Aggregation, KlConfig, KlGroups, LossInput, PolicyLoss, StepTotals, TokenLoss,
+    Aggregation, KlConfig, KlGroups, LossInput, LossMetrics, PolicyLoss, StepTotals, TokenLoss,
 };
-use crate::tensor::read_together;
 
 /// Composition of a loss from its parts.
 ///
@@ -80,7 +80,7 @@ impl<'a> LossComposition<'a> {
         input: &LossInput<'_>,
         row_weights: Option<&Tensor>,
         totals: StepTotals,
-    ) -> Result<(Tensor, Metrics), GrpoError> {
+    ) -> Result<(Tensor, LossMetrics), GrpoError> {
         input.check()?;
         let padding = input.mask.logical_not();
         // What is outside the mask may be anything, and the gradient of an overflow there would be NaN
@@ -127,7 +127,7 @@ impl<'a> LossComposition<'a> {
     fn importance_weights(
         &self,
         input: &LossInput<'_>,
-        metrics: &mut Metrics,
+        metrics: &mut LossMetrics,
     ) -> Result<Option<Tensor>, GrpoError> {
         if self.importance == (ImportanceCorrection::Off) {
             return Ok(None);
@@ -140,19 +140,22 @@ impl<'a> LossComposition<'a> {
         let drawn = input.drawn_logprobs.unwrap_or(input.old_logprobs);
         let weights = self.importance.weights(drawn, behavior, input.mask);
         if let Some(weights) = &weights {
-            add_masked(metrics, metrics::IMPORTANCE_WEIGHT, weights, input.mask);
-            let weights = weights.masked_select(input.mask);
-            if weights.numel() > 0 {
-                let [least, most] = read_together([&weights.min(), &weights.max()]);
-                metrics.add_min(metrics::IMPORTANCE_WEIGHT_MIN, least[0]);
-                metrics.add_max(metrics::IMPORTANCE_WEIGHT_MAX, most[0]);
-            }
+            let names = [
+                metrics::IMPORTANCE_WEIGHT,
+                metrics::IMPORTANCE_WEIGHT_MIN,
+                metrics::IMPORTANCE_WEIGHT_MAX,
+            ];
+            add_masked_with_extremes(metrics, names, weights, input.mask);
         }
         Ok(weights)
     }
 
     /// The KL estimate of each token, `[batch, seq]`.
-    fn kl_term(&self, input: &LossInput<'_>, metrics: &mut Metrics) -> Result<Tensor, GrpoError> {
+    fn kl_term(
+        &self,
+        input: &LossInput<'_>,
+        metrics: &mut LossMetrics,
+    ) -> Result<Tensor, GrpoError> {
         let reference = input.ref_logprobs.ok_or(GrpoError::MissingInput {
             name: "ref_logprobs",
             fix: "give the trainer a reference policy, or set `loss.kl.coef` to 0",

@@ -5,8 +5,7 @@ use tch::Kind;
 use super::flags::add_clip_ratios;
 use super::input::sum_of_rows;
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 
 /// The geometric mean of token ratios, each clipped first.
 ///
@@ -59,7 +58,7 @@ impl PolicyLoss for GeometricMean {
         let mean = sum_of_rows(&clipped) / input.lens(clipped.kind());
         let values = -(mean.exp() * advantages);
 
-        let mut metrics = Metrics::new();
+        let mut metrics = LossMetrics::new();
         let log_ratio = log_ratio.detach().to_kind(Kind::Double);
         let low = log_ratio.lt(least).logical_and(&advantages.lt(0.0));
         let high = log_ratio.gt(most).logical_and(&rising);

@@ -10,7 +10,6 @@
 use tch::Tensor;
 
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
 
 mod aggregation;
 mod cispo;
@@ -25,6 +24,7 @@ mod hinted_weight;
 mod importance;
 mod input;
 mod kl;
+mod loss_metrics;
 mod old_logprobs;
 mod ratio_scheme;
 mod reinforce;
@@ -47,6 +47,7 @@ pub use hinted_weight::{
 pub use importance::{ImportanceCorrection, ImportanceLevel};
 pub use input::{LossInput, RatioLevel};
 pub use kl::{KlConfig, KlEstimator, KlGroups};
+pub use loss_metrics::LossMetrics;
 pub use old_logprobs::OldLogprobs;
 pub use ratio_scheme::RatioScheme;
 pub use reinforce::Reinforce;
@@ -59,8 +60,8 @@ pub use shaped::ShapedRatio;
 pub struct TokenLoss {
     /// Unreduced loss, `[batch, seq]`.
     pub values: Tensor,
-    /// Numbers to log, as sums over the mask with their weights.
-    pub metrics: Metrics,
+    /// Numbers to log, as sums over the mask with their weights. They stay on the device until the learner reads them.
+    pub metrics: LossMetrics,
 }
 
 /// A token-level policy objective, to be minimized. It does **not** reduce. Summation and the
@@ -68,8 +69,8 @@ pub struct TokenLoss {
 /// with gradient accumulation.
 ///
 /// ```
-/// use hint_grpo::objective::{LossInput, TokenLoss};
-/// use hint_grpo::{GrpoError, Metrics, PolicyLoss};
+/// use hint_grpo::objective::{LossInput, LossMetrics, TokenLoss};
+/// use hint_grpo::{GrpoError, PolicyLoss};
 ///
 /// /// Importance-weighted policy gradient with a squared log-ratio penalty of strength `tau`.
 /// struct Squared {
@@ -84,7 +85,7 @@ pub struct TokenLoss {
 ///     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
 ///         let log_ratio = input.log_ratio();
 ///         let values = -(log_ratio.exp() * input.advantages) + log_ratio.square() * self.tau;
-///         Ok(TokenLoss { values, metrics: Metrics::new() })
+///         Ok(TokenLoss { values, metrics: LossMetrics::new() })
 ///     }
 /// }
 /// ```
@@ -160,6 +161,6 @@ where
 
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let values = (self.loss)(&input.log_ratio(), input.advantages);
-        Ok(TokenLoss { values, metrics: Metrics::new() })
+        Ok(TokenLoss { values, metrics: LossMetrics::new() })
     }
 }

@@ -1,8 +1,7 @@
 //! Plain REINFORCE.
 
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 
 /// The policy gradient without ratio or clip.
 ///
@@ -20,7 +19,7 @@ impl PolicyLoss for Reinforce {
     }
 
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
-        Ok(TokenLoss { values: -(input.advantages * input.logprobs), metrics: Metrics::new() })
+        Ok(TokenLoss { values: -(input.advantages * input.logprobs), metrics: LossMetrics::new() })
     }
 
     fn ignores_zero_advantage(&self) -> bool {

@@ -1,8 +1,7 @@
 //! SAPO: a soft gate in place of the clip.
 
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 
 /// The soft-adaptive surrogate.
 ///
@@ -47,7 +46,7 @@ impl PolicyLoss for Sapo {
         let gate = |tau: f64| ((&ratio - 1.0) * tau).sigmoid() * (4.0 / tau);
         let gate = gate(self.temperature_positive)
             .where_self(&input.advantages.gt(0.0), &gate(self.temperature_negative));
-        Ok(TokenLoss { values: -(gate * input.advantages), metrics: Metrics::new() })
+        Ok(TokenLoss { values: -(gate * input.advantages), metrics: LossMetrics::new() })
     }
 
     fn ignores_zero_advantage(&self) -> bool {

@@ -1,8 +1,7 @@
 //! A shaped ratio as the objective of hinted samples.
 
 use crate::error::GrpoError;
-use crate::metrics::Metrics;
-use crate::objective::{LossInput, PolicyLoss, TokenLoss};
+use crate::objective::{LossInput, LossMetrics, PolicyLoss, TokenLoss};
 use crate::tensor::upload;
 
 /// The shaped ratio without a clip.
@@ -45,7 +44,7 @@ impl PolicyLoss for ShapedRatio {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         // r / (r + γ) = σ(log r − log γ), which cannot overflow.
         let shaped = (input.log_ratio() - self.log_gamma).sigmoid();
-        Ok(TokenLoss { values: -(shaped * input.advantages), metrics: Metrics::new() })
+        Ok(TokenLoss { values: -(shaped * input.advantages), metrics: LossMetrics::new() })
     }
 
     fn ignores_zero_advantage(&self) -> bool {

@@ -2,10 +2,10 @@
 
 use hint_grpo::objective::{
     Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
-    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, Reinforce, Sapo,
-    ShapedRatio, StepTotals, TokenLoss,
+    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, LossMetrics, RatioLevel,
+    Reinforce, Sapo, ShapedRatio, StepTotals, TokenLoss,
 };
-use hint_grpo::{GrpoError, Metrics, PolicyLoss};
+use hint_grpo::{GrpoError, PolicyLoss};
 use tch::{Kind, Tensor};
 
 /// Three completions of 4, 3 and 2 tokens: log-probabilities, log-ratios away from the kinks of the
@@ -140,7 +140,7 @@ struct WeightedLikelihood {
 impl PolicyLoss for WeightedLikelihood {
     fn token_loss(&self, input: &LossInput<'_>) -> Result<TokenLoss, GrpoError> {
         let values = -(tensor(&self.ratios) * input.advantages * input.logprobs);
-        Ok(TokenLoss { values, metrics: Metrics::new() })
+        Ok(TokenLoss { values, metrics: LossMetrics::new() })
     }
 }
 

@@ -4,7 +4,7 @@ use hint_grpo::objective::{
     Aggregation, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel, KlConfig,
     KlEstimator, KlGroups, LossComposition, LossInput, RatioLevel, StepTotals,
 };
-use hint_grpo::{GrpoError, PolicyLoss, loss_from_fn};
+use hint_grpo::{GrpoError, PolicyLoss, loss_from_fn, metrics};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
@@ -155,6 +155,40 @@ fn importance_weights_are_truncated_or_masked() {
     check(masked(token), [0.0, 0.0, 1.5, 0.0]);
     check(masked(sequence), [1.5, 1.5, 1.5, 0.0]);
     assert!(ImportanceCorrection::Off.weights(&old, &behavior, &mask).is_none());
+}
+
+#[test]
+fn importance_weights_are_summarized_over_the_tokens_that_train() {
+    let loss = ClippedSurrogate::new(0.2, 0.2);
+    let importance =
+        ImportanceCorrection::Truncate { max_weight: 2.0, level: ImportanceLevel::Token };
+    let composition = LossComposition { importance, ..composition(&loss) };
+    let measured = |mask: [bool; 4]| {
+        // Ratios 3, which is cut off at 2, 1/3, 1.5 and e⁵⁰.
+        let behavior = [-(3.0_f64.ln()), 3.0_f64.ln(), -(1.5_f64.ln()), -50.0];
+        let behavior = Tensor::from_slice(&behavior).view([2, 2]);
+        let zeros = behavior.zeros_like();
+        let mask = Tensor::from_slice(&mask).view([2, 2]);
+        let input = LossInput::new(&zeros, &zeros, &zeros, &mask).with_behavior(&behavior);
+        let (_, metrics) = composition.loss(&input, None, StepTotals::new(2, 3)).expect("valid");
+        let metrics = metrics.read();
+        let names = [
+            metrics::IMPORTANCE_WEIGHT,
+            metrics::IMPORTANCE_WEIGHT_MIN,
+            metrics::IMPORTANCE_WEIGHT_MAX,
+        ];
+        names.map(|name| metrics.get(name))
+    };
+    let near = |found: Option<f64>, expected: f64| {
+        assert!((found.expect("measured") - expected).abs() < 1e-12, "{found:?}, not {expected}");
+    };
+    let [mean, least, most] = measured([true, true, true, false]);
+    near(mean, (2.0 + 1.0 / 3.0 + 1.5) / 3.0);
+    near(least, 1.0 / 3.0);
+    near(most, 2.0);
+    let [mean, least, most] = measured([false, false, true, false]);
+    [mean, least, most].into_iter().for_each(|found| near(found, 1.5));
+    assert_eq!(measured([false; 4]), [None; 3], "nothing trains");
 }
 
 fn composition(objective: &dyn PolicyLoss) -> LossComposition<'_> {

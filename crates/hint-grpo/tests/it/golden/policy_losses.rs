@@ -66,7 +66,7 @@ fn golden_policy_losses_agree_with_trl() {
         assert_close(name, "loss", loss.double_value(&[]), number(&expected["loss"]), 1e-9, 1e-12);
         let gradient = matrix(&expected["grad_logps"]);
         assert_all_close(name, "gradient", &inputs.logprobs.grad(), &gradient, 1e-9, 1e-12);
-        check_metrics(name, &measured, expected, ratio_level);
+        check_metrics(name, &measured.read(), expected, ratio_level);
     }
 }
 
