@@ -25,6 +25,8 @@ pub enum FastPath {
     PackedAttention,
     /// Flash attention of new tokens to a cache by the lengths of rows in place of a mask, for decoding in bf16.
     CachedAttention,
+    /// A product of matrices in bf16, added to a sum in `Float` without rounding. For gradients in bf16 training.
+    WideSum,
 }
 
 /// Which are forbidden, in the order of [`FastPath::ALL`].
@@ -37,12 +39,13 @@ static TRIALS: [OnceLock<Result<(), String>>; FastPath::ALL.len()] =
 
 impl FastPath {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::AdamW,
         Self::GradientNorm,
         Self::RmsNorm,
         Self::PackedAttention,
         Self::CachedAttention,
+        Self::WideSum,
     ];
 
     /// The name of its switch.
@@ -53,6 +56,7 @@ impl FastPath {
             Self::RmsNorm => "rms-norm",
             Self::PackedAttention => "packed-attention",
             Self::CachedAttention => "cached-attention",
+            Self::WideSum => "wide-sum",
         }
     }
 
@@ -82,7 +86,8 @@ impl FastPath {
     /// Largest difference in a trial, whose numbers are about 1. A wrong one is off by far more than by rounding.
     const fn tolerance(self) -> f64 {
         match self {
-            Self::AdamW | Self::GradientNorm | Self::RmsNorm => 1e-4,
+            // A product that is rounded to bf16 is off by more.
+            Self::AdamW | Self::GradientNorm | Self::RmsNorm | Self::WideSum => 1e-4,
             Self::PackedAttention | Self::CachedAttention => 0.03,
         }
     }
@@ -94,6 +99,7 @@ impl FastPath {
             Self::RmsNorm => trial::rms_norm(device),
             Self::PackedAttention => trial::packed_attention(device),
             Self::CachedAttention => trial::cached_attention(device),
+            Self::WideSum => trial::wide_sum(device),
         };
         let differences = differences.map_err(|error| reason(&error.to_string()).to_owned())?;
         self.verdict(&differences)
@@ -141,6 +147,8 @@ mod tests {
                 "{reason}"
             );
         }
+        let reason = tch::no_grad(|| FastPath::WideSum.trial(Device::Cpu)).unwrap_err();
+        assert!(reason.contains("addmm") && !reason.contains('\n'), "{reason}");
     }
 
     #[test]

@@ -64,6 +64,12 @@ fn tensors<const N: usize>(result: IValue) -> Result<[Tensor; N], TchError> {
     found.try_into().map_err(|found: Vec<_>| TchError::Convert(format!("{} tensors", found.len())))
 }
 
+/// Adds `x · y` to `sum`, without rounding the product to the narrower kind of `x` and `y`. No gradient.
+pub(crate) fn add_product(sum: &mut Tensor, x: &Tensor, y: &Tensor) -> Result<(), TchError> {
+    let out = sum.shallow_clone();
+    sum.f_addmm_dtype_out(&out, x, y, sum.kind()).map(drop)
+}
+
 /// Constants of a step of AdamW.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWStep {

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use tch::{CModule, Device, IValue, Kind, Tensor};
 
-use crate::kernels::script;
+use crate::kernels::fast_path::FastPath;
+use crate::kernels::{fused, script};
 use crate::tensor::len;
 
 /// libtorch rearranges a matrix for its kernels at every product, which for a few rows takes as
@@ -76,13 +77,10 @@ pub(crate) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Ten
 pub(crate) fn add_product(sum: &mut Tensor, x: &Tensor, y: &Tensor) {
     let (x, columns) = (x.transpose(0, 1), y.transpose(0, 1));
     if !pays(&x, &columns, MIN_ADDED_PRODUCT) {
-        // cuBLAS adds the product to the wider sum without rounding it first.
         let is_wider = x.kind() == Kind::BFloat16 && sum.kind() == Kind::Float;
-        if is_wider && x.device() != Device::Cpu {
-            let out = sum.shallow_clone();
-            if sum.f_addmm_dtype_out(&out, &x, y, Kind::Float).is_ok() {
-                return;
-            }
+        if is_wider && FastPath::WideSum.is_taken(x.device()) {
+            fused::add_product(sum, &x, y).expect("it was tried");
+            return;
         }
         let _ = if sum.kind() == x.kind() && sum.kind() == Kind::Float {
             sum.addmm_(&x, y)

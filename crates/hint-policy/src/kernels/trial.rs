@@ -102,6 +102,23 @@ pub(super) fn rms_norm(device: Device) -> Differences {
     Ok(found)
 }
 
+/// The product is added to a sum that bf16 would round.
+pub(super) fn wide_sum(device: Device) -> Differences {
+    let bf16 = |shape: &[i64], offset| numbers(shape, offset, device)?.f_to_kind(Kind::BFloat16);
+    let (x, y) = (bf16(&[5, 3], 0.1)?.f_transpose(0, 1)?, bf16(&[5, 4], 0.2)?);
+    let wide = |tensor: &Tensor| tensor.f_to_kind(Kind::Double);
+    let product = wide(&x)?.f_matmul(&wide(&y)?)?;
+    let mut sum = numbers(&[3, 4], 0.3, device)?;
+    let mut exact = wide(&sum)?;
+    let mut found = Vec::new();
+    for _ in 0..CALLS {
+        fused::add_product(&mut sum, &x, &y)?;
+        exact = exact.f_add(&product)?;
+        found.push(("sum", difference(&sum, &exact)?));
+    }
+    Ok(found)
+}
+
 /// Heads of queries and of keys, and their width, in the trials of attention.
 const HEADS: (i64, i64, i64) = (4, 2, 8);
 

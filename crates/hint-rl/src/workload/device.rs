@@ -59,22 +59,45 @@ pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
 /// Operators for GPUs to do without, as a command-line option.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FastPathOptions {
-    /// Do without an operator for GPUs that replaces several others. It serves to compare, and may be given several times.
-    #[arg(long, value_name = "NAME", value_parser = fast_path)]
-    pub(crate) without_fast_path: Vec<FastPath>,
+    /// Do without an operator for GPUs that replaces several others, or without all of them. It serves to compare, and may
+    /// be given several times.
+    #[arg(long, value_name = "NAME", value_parser = fast_paths)]
+    pub(crate) without_fast_path: Vec<FastPaths>,
 }
+
+/// The fast paths that a name stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct FastPaths(Vec<FastPath>);
 
 impl FastPathOptions {
     /// Takes them out of use in this process.
     pub(crate) fn apply(&self) {
-        for path in &self.without_fast_path {
-            path.forbid();
+        for FastPaths(paths) in &self.without_fast_path {
+            paths.iter().copied().for_each(FastPath::forbid);
         }
     }
 }
 
-fn fast_path(name: &str) -> Result<FastPath, String> {
-    let names = FastPath::ALL.map(FastPath::name);
-    let found = FastPath::ALL.into_iter().find(|path| path.name() == name);
-    found.ok_or_else(|| format!("expected one of {}", names.join(", ")))
+fn fast_paths(name: &str) -> Result<FastPaths, String> {
+    let is_named = |path: &FastPath| name == "all" || path.name() == name;
+    let found = FastPath::ALL.into_iter().filter(is_named).collect::<Vec<_>>();
+    if found.is_empty() {
+        let names = FastPath::ALL.map(FastPath::name);
+        return Err(format!("expected one of {}, all", names.join(", ")));
+    }
+    Ok(FastPaths(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_fast_path_or_for_all() {
+        let found = |name| fast_paths(name).map(|FastPaths(paths)| paths);
+        assert_eq!(found("wide-sum"), Ok(vec![FastPath::WideSum]));
+        assert_eq!(found("all"), Ok(FastPath::ALL.to_vec()));
+        let error = found("addmm").unwrap_err();
+        assert!(error.starts_with("expected one of adamw, ") && error.ends_with(", all"));
+    }
 }
