@@ -5,8 +5,12 @@
 #   here:   device/check_gpu.sh pack            # builds, strips and compresses three programs into .gpu/ (under 60 MB)
 #   there:  bash device/check_gpu.sh            # in a copy of this tree with .gpu/; OUT=FOLDER keeps the logs
 #
-# Every part has a limit of its own, and none stops the next. `summary.md` in the logs is what docs/performance.md wants to
-# have; the last lines name what failed. CHECK_GPU_EMULATED=1 leaves out what an emulated device says nothing about.
+# Every part has a limit of its own, and none stops the next. All parts together end after 470 seconds: a part that has no
+# time left is named. `summary.md` in the logs is what docs/performance.md wants to have; the last lines name what failed.
+#
+#   PYTHON=PATH     the Python with torch (python3); VLLM=PATH: one of an environment with vLLM, for its tokens/s as well
+#   PROGRAMS=DIR    takes the programs from there, instead of those in .gpu/
+#   EMULATOR=FILE   the emulated device in place of a GPU: leaves out what it says nothing about, such as speed
 set -uo pipefail
 cd "$(dirname "$0")/.."
 programs="hint-device hint-rl vs_transformers"
@@ -29,31 +33,47 @@ if [ "${1:-}" = pack ]; then
   exit
 fi
 
+deadline=470
 work=$(mktemp -d)
 logs=${OUT:-$work/logs}
 mkdir -p "$logs"
 for name in $programs; do
-  xz -dc ".gpu/$name.xz" > "$work/$name" && chmod +x "$work/$name"
+  if [ -n "${PROGRAMS:-}" ]; then
+    ln -s "$(realpath "$PROGRAMS")/$name" "$work/$name"
+  else
+    xz -dc ".gpu/$name.xz" > "$work/$name" && chmod +x "$work/$name"
+  fi
 done
 # The programs look where they were built; here libtorch is that of Python.
 python=${PYTHON:-python3}
-LD_LIBRARY_PATH=$("$python" -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
-version=$("$python" -c 'import torch; print(torch.__version__)')
-export LD_LIBRARY_PATH RUST_BACKTRACE=0
+found=$("$python" -c 'import os, torch; print(torch.__version__, os.path.join(os.path.dirname(torch.__file__), "lib"))')
+version=${found%% *}
+export LD_LIBRARY_PATH=${found#* } RUST_BACKTRACE=0
 case $version in
   2.11.*) ;;
   *) echo "torch is $version; the programs need 2.11"; exit 1 ;;
 esac
+# The emulated device replaces a library of the programs, but not of Python. Builds for development take longer.
 real=1
-if [ -n "${CHECK_GPU_EMULATED:-}" ]; then real=; fi
+if [ -n "${EMULATOR:-}" ]; then real= deadline=3600; fi
 failed=()
 
-# part NAME SECONDS COMMAND...: runs, shows the last lines, remembers a failure.
+# part NAME SECONDS COMMAND...: runs, shows the last lines, remembers a failure. `gpu` before the command: on the device.
 part() {
-  local name=$1 limit=$2
+  local name=$1 limit=$2 left=$((deadline - SECONDS)) preload=
   shift 2
+  if [ -z "$real" ]; then limit=$((limit * 20)); fi
+  if [ "$limit" -gt "$left" ]; then limit=$left; fi
+  if [ "$limit" -lt 5 ]; then
+    failed+=("$name: no time")
+    return
+  fi
+  if [ "$1" = gpu ]; then
+    shift
+    preload=${EMULATOR:-}
+  fi
   echo "== $name (at $SECONDS s)"
-  timeout "$limit" "$@" > "$logs/$name.log" 2>&1
+  timeout "$limit" env ${preload:+LD_PRELOAD="$preload"} "$@" > "$logs/$name.log" 2>&1
   local code=$?
   tail -n 12 "$logs/$name.log"
   if [ $code -ne 0 ]; then failed+=("$name: $code"); fi
@@ -63,18 +83,18 @@ if [ -n "$real" ]; then
   nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$logs/card.log"
 fi
 # 1. Operators that replace several others: each is tried on the GPU, and named here if its numbers are not right.
-part fast-paths 15 "$work/hint-device" fast-paths
+part fast-paths 15 gpu "$work/hint-device" fast-paths
 # 2. Every golden model: scores, gradients and samples on the GPU against the CPU, in f32, f64 and bf16.
-part models 60 "$work/hint-device" models tests/golden/models
+part models 45 gpu "$work/hint-device" models tests/golden/models
 # 3. What libtorch chooses, and what a new length costs.
-if [ -n "$real" ]; then part probe 75 "$python" device/gpu_probe.py "$logs/probe.json"; fi
-# 4. Runs: the default (bf16), f32, adapters with dropout and checkpointing, and a resumed run.
-run() { local name=$1; shift; part "$name" 20 "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
+if [ -n "$real" ]; then part probe 85 "$python" device/gpu_probe.py "$logs/probe.json"; fi
+# 4. Runs: the default (bf16), f32, without fast paths, adapters with dropout and checkpointing, and a resumed run.
+run() { local name=$1; shift; part "$name" 20 gpu "$work/hint-rl" train --device cuda --steps 4 --held-out 20 "$@" --out "$work/$name"; }
 run bf16
 run f32 --compute f32
-run plain $(for path in adamw gradient-norm rms-norm packed-attention cached-attention; do echo --without-fast-path $path; done)
+run plain --without-fast-path all
 run lora --compute tf32 --method hint --lora rank=4,dropout=0.1 --gradient-checkpointing
-part resume 20 "$work/hint-rl" train --resume "$work/f32" --method hint --steps 6 --device cuda
+part resume 20 gpu "$work/hint-rl" train --resume "$work/f32" --method hint --steps 6 --device cuda
 part cpu 30 "$work/hint-rl" train --device cpu --compute f32 --steps 4 --held-out 20 --out "$work/cpu"
 # 5. The same curve on both devices. One token that is drawn otherwise parts them, so a difference is a finding.
 part curves 10 "$python" - "$work" <<'P'
@@ -85,9 +105,10 @@ assert rows, "no step in common"
 for a, b in rows:
     print("step", a["step"], {key: abs(a[key] - b[key]) for key in ("loss", "grad_norm")})
 P
-# 6. Tokens/s next to transformers, and the shares of the card's bandwidth and of its products as the probe measured them.
+# 6. Tokens/s next to transformers and vLLM, and the shares of the card's bandwidth and of its products as the probe measured
+# them. Both sides train on micro-batches of the same size, as large as the card holds for transformers.
 if [ -n "$real" ] && "$python" -c 'import transformers' 2> /dev/null; then
-  model() { "$python" - "$1" "$2" <<'P'
+  cat > "$work/model.py" <<'P'
 import sys, torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 folder, name = sys.argv[1:]
@@ -100,26 +121,36 @@ torch.manual_seed(1)
 with torch.device("cuda"):
     AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
 P
-  }
+  mebibytes=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -n 1)
+  micro_batch=$([ "$mebibytes" -gt 120000 ] && echo 32 || { [ "$mebibytes" -gt 60000 ] && echo 16 || echo 4; })
   rates=$("$python" -c '
 import json, sys
 rates = json.load(open(sys.argv[1]))["rates"]
 print("--bandwidth", rates["copy_tbps"] * 1e3, "--peak", rates["bf16_tflops"])' "$logs/probe.json")
-  for name in small large; do
-    part "model-$name" 25 model "$work/$name" "$name"
-    rows=$([ $name = small ] && echo 256 || echo 64)
+  for name in large small; do
+    part "model-$name" 25 "$python" "$work/model.py" "$work/$name" "$name"
+    batch=256 limit=85 vllm=
+    if [ $name = large ]; then batch=64 vllm=${VLLM:-}; fi
+    if [ -n "$vllm" ]; then limit=140; fi
     # shellcheck disable=SC2086
-    part "speed-$name" 65 "$work/vs_transformers" run --model "$work/$name" --device cuda --batch "$rows" --runs 3 \
-      --tasks generate,train --precisions bfloat16 --transformers "$("$python" -c 'import sys; print(sys.executable)')" $rates
+    part "speed-$name" $limit "$work/vs_transformers" run --model "$work/$name" --device cuda --batch $batch --runs 3 \
+      --tasks generate,train --precisions bfloat16 --rows 64 --micro-batch "$micro_batch" --own-micro-batch "$micro_batch" \
+      --transformers "$(command -v "$python")" ${vllm:+--vllm "$vllm"} $rates
   done
 fi
+# 7. The embedded example: on CPUs, HINT has an accuracy of 0.980 after it (README.md).
+# shellcheck disable=SC2046
+part accuracy 90 gpu "$work/hint-rl" train --method hint --seed 0 --device cuda $([ -n "$real" ] || echo --steps 2 --held-out 20) \
+  --out "$work/accuracy"
 
 {
   echo "torch $version, $(cat "$logs/card.log" 2> /dev/null)"
-  grep -h '^| ' "$logs"/speed-*.log 2> /dev/null
-  grep -h 'reaches' "$logs"/speed-*.log 2> /dev/null
+  for name in large small; do
+    [ -f "$logs/speed-$name.log" ] && echo "model $name" && grep -h '^| \|reaches' "$logs/speed-$name.log"
+  done
   grep -h peak_memory_bytes "$work"/bf16/*/timings.jsonl | tail -n 1
-  cat "$logs/fast-paths.log" 2> /dev/null
+  grep -ho '"accuracy_after": [0-9.]*' "$work/accuracy/summary.json" 2> /dev/null
+  for name in fast-paths models curves; do cat "$logs/$name.log" 2> /dev/null; done
   tail -n 100 "$logs/probe.log" 2> /dev/null
 } > "$logs/summary.md"
 echo "done at $SECONDS s, logs in $logs"

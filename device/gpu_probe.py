@@ -1,4 +1,4 @@
-"""What libtorch does on this GPU for the shapes of hint-rl; a line of JSON for each question. About a minute.
+"""What libtorch does on this GPU for the shapes of hint-rl; a line of JSON for each question. Under a minute and a half.
 
     python3 gpu_probe.py [FILE]      FILE gets all answers. Without a GPU the shapes are small, and CUDA's questions left out.
 
@@ -143,6 +143,89 @@ def decode_attention():
             as_rows, *flat, ends(each), ends(positions), each, positions, 0.0, False, False, scale=width**-0.5, seqused_k=lens)[0]
         error = (by_length().view(rows, each, heads, width).transpose(1, 2) - exact).abs().max()
         found[f"{name}, lengths"] = {"error": float(error), "ms": round(milliseconds(by_length), 4)}
+    return found
+
+
+@question
+def decode_step():
+    """A whole step out of the operations of our decoder with and without its fast paths, each also as a CUDA graph: what graphs
+    would bring. Milliseconds, kernels, tokens/s, TB/s of weights and cache."""
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    found = {}
+    for name, (rows, heads, each, width, positions, layers, hidden, inner, vocab) in MODELS.items():
+        queries, seen = heads * each, positions * 3 // 5
+        weight = lambda out, inputs: normal(out, inputs, scale=0.02)
+        shapes = {"qkv": ((queries + 2 * heads) * width, hidden), "out": (hidden, queries * width), "gate": (inner, hidden),
+                  "up": (inner, hidden), "down": (hidden, inner)}
+        model = [{part: weight(*shape) for part, shape in shapes.items()} for _ in range(layers)]
+        table = weight(vocab, hidden)
+        keys, values = (torch.zeros(layers, rows, heads, positions, width, device=DEVICE, dtype=BF16) for _ in range(2))
+        turns = torch.polar(torch.ones(positions, 1, width // 2, device=DEVICE), torch.rand(positions, 1, width // 2, device=DEVICE))
+        row, tokens = torch.arange(rows, device=DEVICE), torch.randint(0, vocab, (rows,), device=DEVICE)
+        at = torch.full((rows,), seen - 1, device=DEVICE)
+        tiny, place = torch.full([1], 1e-3, device=DEVICE), heads * positions
+        # As the decoder lays out its cache: a head of keys is `positions` long, and a place `heads` of them.
+        by_index = lambda cache: cache.as_strided((rows * place - (heads - 1) * positions, heads, width), (width, positions * width, 1))
+        ends = torch.arange(rows + 1, device=DEVICE, dtype=torch.int32)
+        used = (at + 1).int()
+
+        def plain_norm(x):
+            return (x / torch.linalg.norm(x, 2, [-1], True, dtype=torch.float32).hypot(tiny)).to(BF16)
+
+        def masked(query, keys, values):
+            return sdpa(query.view(rows, heads, each, width), keys[:, :, :seen], values[:, :, :seen]).reshape(rows, -1)
+
+        def by_length(query, keys, values):
+            return torch.ops.aten._flash_attention_forward(
+                query, by_index(keys), by_index(values), ends, ends * place, 1, seen, 0.0, False, False, scale=width**-0.5,
+                seqused_k=used)[0].reshape(rows, -1)
+
+        def step(norm, attend):
+            x, turn = table.index_select(0, tokens), turns.index_select(0, at)
+            for layer, part in enumerate(model):
+                all_heads = (norm(x) @ part["qkv"].t()).view(rows, -1, width)
+                turned = all_heads[:, : queries + heads].float()
+                torch.view_as_complex(turned.view(*turned.shape[:-1], width // 2, 2)).mul_(turn)
+                all_heads[:, : queries + heads].copy_(turned)
+                keys[layer].transpose(1, 2).index_put_((row, at), all_heads[:, queries : queries + heads])
+                values[layer].transpose(1, 2).index_put_((row, at), all_heads[:, queries + heads :])
+                x = (attend(all_heads[:, :queries], keys[layer], values[layer]) @ part["out"].t()).add_(x)
+                y = norm(x)
+                gate = torch.nn.functional.silu(y @ part["gate"].t(), inplace=True)
+                x = (gate.mul_(y @ part["up"].t()) @ part["down"].t()).add_(x)
+            return norm(x) @ table.t()
+
+        forms = {"without fast paths": (plain_norm, masked)}
+        if GPU:
+            forms["with fast paths"] = (lambda x: torch.rms_norm(x, [hidden]), by_length)
+        bytes_read = 2 * (sum(one.numel() for part in model for one in part.values()) + table.numel() + 2 * layers * rows * seen * heads * width)
+        for form, parts in forms.items():
+            with torch.no_grad():
+                work = lambda: step(*parts)
+                eager = milliseconds(work)
+                answer = {"eager_ms": round(eager, 3), "tokens_per_s": int(rows / eager * 1e3)}
+                if GPU:
+                    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+                        work()
+                        wait()
+                    answer["kernels"] = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events())
+                    try:
+                        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+                        with torch.cuda.stream(stream):
+                            work()
+                        wait()
+                        with torch.cuda.graph(graph):
+                            kept = work()
+                        replayed = milliseconds(graph.replay)
+                        answer |= {"graph_ms": round(replayed, 3), "graph_tokens_per_s": int(rows / replayed * 1e3),
+                                   "graph_tbps": round(bytes_read / replayed / 1e9, 2)}
+                        del graph, kept
+                    except RuntimeError as error:
+                        answer["graph"] = str(error).splitlines()[0][:200]
+                found[f"{name}, {form}"] = answer
+        del model, table, keys, values
+        if GPU:
+            torch.cuda.empty_cache()
     return found
 
 

@@ -10,8 +10,9 @@
 //! first use from the torch of `cargo xtask setup`. `--transformers` names the Python of another one, `--vllm` the
 //! Python of an environment with vLLM. `qwen2.5-1.5b` has random weights in the shape of that model, kept in the cache
 //! folder. Prints a Markdown table of medians; takes hours with the defaults on two cores, most of them in
-//! transformers. On a GPU: `--device cuda --batch 256`. One side after the other is then started and measured alone,
-//! and the column of memory is the device memory in use. On the side of transformers, cuDNN's attention is off and
+//! transformers. On a GPU: `--device cuda --batch 256 --rows 64 --micro-batch 32 --own-micro-batch 32`, so that its work is
+//! larger than its launches. One side after the other is then started and measured alone, and the column of memory is the
+//! device memory in use. On the side of transformers, cuDNN's attention is off and
 //! AdamW fused. `--bandwidth` and `--peak` are the limits of the device. The share that decoding (weights and cache are
 //! read once per step) and training reach is then printed.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
