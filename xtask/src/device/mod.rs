@@ -32,8 +32,8 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
             println!("{}", library.display());
             Ok(())
         }
-        [] => checks(host, library, Form::Full),
-        ["short"] => checks(host, library, Form::Short),
+        [] => checks(host, libtorch, library, Form::Full),
+        ["short"] => checks(host, libtorch, library, Form::Short),
         _ => bail!("`device` takes `short` or `build`, got `{}`", words.join(" ")),
     }
 }
@@ -47,9 +47,10 @@ enum Form {
     Full,
 }
 
-fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
+fn checks(host: &Host, libtorch: PathBuf, library: PathBuf, form: Form) -> Result<()> {
     let device = Device {
         host,
+        libtorch,
         library,
         programs: build(host, &["--example", EXAMPLE, "--bin", PROGRAM, "--bin", PROBE])?,
         scratch: scratch()?,
@@ -64,6 +65,7 @@ fn checks(host: &Host, library: PathBuf, form: Form) -> Result<()> {
 #[derive(Debug)]
 struct Device<'a> {
     host: &'a Host,
+    libtorch: PathBuf,
     library: PathBuf,
     programs: BTreeMap<String, PathBuf>,
     scratch: TempDir,
@@ -83,8 +85,21 @@ impl Device<'_> {
         memory::check(self, form)?;
         match form {
             Form::Short => Ok(()),
-            Form::Full => self.suites(),
+            Form::Full => {
+                self.script()?;
+                self.suites()
+            }
         }
+    }
+
+    /// The prepared check of a real GPU, on the emulated one. Its Python takes torch from beside libtorch.
+    fn script(&self) -> Result<()> {
+        let program = self.programs.get(PROGRAM).context("the program was built")?;
+        let mut script = Command::new("bash");
+        script.current_dir(&self.host.repo).arg("device/check_gpu.sh");
+        script.env("EMULATOR", &self.library).env("OUT", self.scratch("check-gpu"));
+        script.env("PROGRAMS", program.parent().unwrap_or(program));
+        check(script.env("PYTHONPATH", self.libtorch.parent().unwrap_or(&self.libtorch)))
     }
 
     /// The operators that replace several others, and every golden model in three number formats. The long form also

@@ -35,11 +35,7 @@ const SHORT: [(&str, &str); 5] = [
 
 /// Further runs of the long form.
 const LONG: [(&str, &str); 6] = [
-    (
-        "bf16-without-fast-paths",
-        "--method hint --compute bf16 --without-fast-path adamw --without-fast-path gradient-norm \
-         --without-fast-path rms-norm --without-fast-path packed-attention --without-fast-path cached-attention",
-    ),
+    ("bf16-without-fast-paths", "--method hint --compute bf16 --without-fast-path all"),
     (
         "bf16-lora",
         "--method hint --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
@@ -50,8 +46,20 @@ const LONG: [(&str, &str); 6] = [
     ("small-micro-batches", "--method hint --set run.max_tokens_per_micro_batch=256"),
 ];
 
-/// Presets of the long form, cut to a size that the tiny model takes in seconds.
-const PRESETS: [&str; 7] = ["dapo", "luffy", "sage", "oc_grpo", "bread", "uft", "hint_v1_affinity"];
+/// The presets of the program, which the long form runs.
+const PRESETS: &str = "crates/hint-rl/presets";
+/// Files there that it leaves out: tasks, methods of other runs, and one whose hints the tiny task does not have.
+const LEFT_OUT: [&str; 8] = [
+    "grpo",
+    "hint",
+    "reproduce_paper",
+    "reproduce_small",
+    "reproduce_tiny",
+    "scaf_grpo",
+    "smollm2",
+    "tiny",
+];
+/// Cuts a preset to a size that the tiny model takes in seconds.
 const CUT: &str = "--set run.prompts_per_step=6 --set rollout.group_size=4 \
                    --set rollout.sampling.max_completion_len=48";
 
@@ -72,18 +80,32 @@ pub(super) fn check(device: &Device<'_>, form: Form) -> Result<()> {
         }
     }
     if form == Form::Full {
-        for preset in PRESETS {
+        for preset in presets(&device.host.repo.join(PRESETS))? {
             let options = format!("--method {preset} {CUT}");
             let [host, other] = ["cpu", "cuda"].map(|place| {
                 let folder = device.scratch(&format!("{preset}-{place}"));
                 train(device, place, &options, &folder).map(|()| folder)
             });
-            agree(&host?.join(preset), &other?.join(preset))?;
+            agree(&host?.join(&preset), &other?.join(&preset))?;
         }
     }
     resume(device)?;
     evaluate(device)?;
     second_device(device)
+}
+
+/// The names of the presets in a folder.
+fn presets(folder: &Path) -> Result<Vec<String>> {
+    let files = std::fs::read_dir(folder);
+    let files = files.with_context(|| format!("cannot list `{}`", folder.display()))?;
+    let names = files.flatten().filter_map(|file| {
+        let name = file.file_name().to_str()?.strip_suffix(".toml")?.to_owned();
+        (!LEFT_OUT.contains(&name.as_str())).then_some(name)
+    });
+    let mut names = names.collect::<Vec<_>>();
+    names.sort();
+    ensure!(!names.is_empty(), "`{}` holds no presets", folder.display());
+    Ok(names)
 }
 
 /// A run continues elsewhere as if it had stayed.
