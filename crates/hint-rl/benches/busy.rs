@@ -155,8 +155,8 @@ fn main() -> Result<()> {
 
 fn print_row(name: &str, numbers: impl Iterator<Item = f64>) {
     if numbers.size_hint().0 > 0 {
-        let cells = numbers.map(|number| format!(" {number:.2} |")).collect::<String>();
-        println!("| {name} |{cells}");
+        let cells = numbers.map(|number| format!("{number:.2}")).collect::<Vec<_>>();
+        println!("| {name} | {} |", cells.join(" | "));
     }
 }
 

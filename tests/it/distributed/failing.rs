@@ -116,7 +116,7 @@ fn fail_at_every(
     complete(&whole, None);
     complete(&half, Some(1));
     let expected = outcome(&whole);
-    let mut fail_once = |rank: usize, at: usize, resumed: bool| {
+    let fail_once = |rank: usize, at: usize, resumed: bool| {
         let what = format!("rank {rank} at {at}, resumed: {resumed}");
         let dir = tempfile::tempdir_in(root.path()).expect("a temporary folder");
         if resumed {

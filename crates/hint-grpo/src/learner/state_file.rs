@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::Path;
 
-use hint_dist::Collective;
 use hint_policy::io::{TensorFileWriter, TensorHeader};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
@@ -134,7 +133,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use hint_dist::Threads;
+    use hint_dist::{Collective, Threads};
     use tch::Kind;
 
     use super::*;
@@ -151,16 +150,19 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_a_file_that_is_written_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let numbers = Tensor::arange(20, (Kind::Float, Device::Cpu)).sin();
-        let tensors = [
-            ("second.a", numbers.view([4, 5])),
-            ("steps", Tensor::from_slice(&[3_i64])),
-            ("first.a", numbers.cos().view([5, 4])),
-            ("master.b", numbers.to_kind(Kind::BFloat16)),
-            ("nothing", numbers.narrow(0, 0, 0)),
-        ];
+        // Every thread makes its own.
+        let tensors = || {
+            let numbers = Tensor::arange(20, (Kind::Float, Device::Cpu)).sin();
+            [
+                ("second.a", numbers.view([4, 5])),
+                ("steps", Tensor::from_slice(&[3_i64])),
+                ("first.a", numbers.cos().view([5, 4])),
+                ("master.b", numbers.to_kind(Kind::BFloat16)),
+                ("nothing", numbers.narrow(0, 0, 0)),
+            ]
+        };
         let whole = dir.path().join("whole");
-        Tensor::write_safetensors(&tensors, &whole).unwrap();
+        Tensor::write_safetensors(&tensors(), &whole).unwrap();
         let expected = std::fs::read(&whole).unwrap();
         let path = dir.path().join("parts");
         let write = |processes: &DataParallel, slice: i64| {
@@ -170,13 +172,15 @@ mod tests {
                 // The second of three processes holds none.
                 _ => cut(name, tensor, [0..7, 7..7, 7..20][usize::try_from(rank).unwrap()].clone()),
             };
-            let parts = tensors.iter().map(of).collect();
+            let parts = tensors().iter().map(of).collect();
             let path = processes.is_first().then_some(path.as_path());
             write_parts(parts, processes, path, slice).unwrap();
         };
         for slice in [1, 4, 100] {
-            let parts = tensors.iter().map(|(name, one)| StatePart::whole((*name).to_owned(), one));
-            write_parts(parts.collect(), &DataParallel::default(), Some(&path), slice).unwrap();
+            let whole =
+                |(name, tensor): &(&str, Tensor)| StatePart::whole((*name).to_owned(), tensor);
+            let parts = tensors().iter().map(whole).collect();
+            write_parts(parts, &DataParallel::default(), Some(&path), slice).unwrap();
             assert!(std::fs::read(&path).unwrap() == expected, "one process, {slice}");
             std::fs::remove_file(&path).unwrap();
             std::thread::scope(|scope| {

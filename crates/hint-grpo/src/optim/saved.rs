@@ -31,7 +31,7 @@ pub struct SavedState<'s> {
     left_out: Option<&'static str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Source<'s> {
     Memory(&'s [(String, Tensor)]),
     File(&'s SharedFile),
@@ -50,11 +50,7 @@ impl<'s> SavedState<'s> {
 
     /// The state without tensors whose names begin with `prefix`.
     pub(crate) const fn without(&self, prefix: &'static str) -> Self {
-        let source = match self.source {
-            Source::Memory(tensors) => Source::Memory(tensors),
-            Source::File(file) => Source::File(file),
-        };
-        Self { source, left_out: Some(prefix) }
+        Self { source: self.source, left_out: Some(prefix) }
     }
 
     /// The names of the tensors, the same in every process.

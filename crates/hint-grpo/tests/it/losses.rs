@@ -187,7 +187,9 @@ fn importance_weights_are_summarized_over_the_tokens_that_train() {
     near(least, 1.0 / 3.0);
     near(most, 2.0);
     let [mean, least, most] = measured([false, false, true, false]);
-    [mean, least, most].into_iter().for_each(|found| near(found, 1.5));
+    for found in [mean, least, most] {
+        near(found, 1.5);
+    }
     assert_eq!(measured([false; 4]), [None; 3], "nothing trains");
 }
 

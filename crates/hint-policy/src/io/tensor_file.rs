@@ -296,6 +296,8 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 
 /// A kind under its name in files.
 mod kind_by_name {
+    #![expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+
     use serde::de::Error as _;
     use serde::ser::Error as _;
 

@@ -47,8 +47,8 @@ pub(crate) fn check(script: &str, record: &str, saved: &Path, digests: &BTreeMap
         }
         assert!(command.status().unwrap().success());
     }
+    // A golden folder of somebody else's has no record.
     if !own && !record.is_file() {
-        println!("skipped: a golden folder of one's own has no {}", record.display());
         return;
     }
     let text = std::fs::read_to_string(&record).unwrap();

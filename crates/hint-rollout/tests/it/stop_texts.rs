@@ -79,9 +79,8 @@ pub(crate) const TWO_STOPS: &str = "\\boxed{2}\nQ: 2 + 2? \\boxed{4} END and mor
 pub(crate) const fn left_of_two_stops(least: usize) -> (usize, StopReason) {
     match least {
         0..=9 => (9, StopReason::Stop),
-        10 | 11 => (least, StopReason::Stop),
+        10 | 11 | 31 | 32 => (least, StopReason::Stop),
         12..=30 => (30, StopReason::Stop),
-        31 | 32 => (least, StopReason::Stop),
         _ => (TWO_STOPS.len(), StopReason::Length),
     }
 }

@@ -205,8 +205,8 @@ impl Stage for Supervised {
         })
     }
 
-    /// What decides the numbers of an evaluator: engine and format of one's own, and a rubric whose verdicts are not
-    /// the configured verifier's.
+    /// What decides the numbers of an evaluator. These are an engine and a format of one's own, and a rubric whose
+    /// verdicts are not the configured verifier's.
     fn custom_parts(&self) -> BTreeMap<String, String> {
         let of_evaluator = self.evaluator.iter().flat_map(Collector::custom_parts);
         let mut parts = of_evaluator
