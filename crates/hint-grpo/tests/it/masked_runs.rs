@@ -16,7 +16,7 @@ use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::evaluate::{EvaluationOptions, evaluate};
 use hint_rollout::{
     Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
-    RolloutError, StopReason, WeightSource,
+    RolloutError, Sampling, StopReason, WeightSource,
 };
 use tch::Tensor;
 
@@ -159,7 +159,11 @@ fn tokens_of_a_tool_count_neither_for_rewards_by_length_nor_for_mean_lengths() {
     assert_eq!(*seen.lock().expect("no panic"), [0.8, 0.9]);
     assert_eq!(*means.lock().expect("no panic"), Some(1.5));
 
-    let options = EvaluationOptions { completions_per_problem: 2, ..EvaluationOptions::default() };
+    let options = EvaluationOptions {
+        completions_per_problem: 2,
+        sampling: Sampling::default(),
+        ..EvaluationOptions::default()
+    };
     let rubric = Arc::new(Rubric::from_reward(from_fn("none", |_| 0.0), 0.5));
     let mut engine = WithTool { version: PolicyVersion::default() };
     let problems = vec![Problem::new("a", "?", "1")];
