@@ -54,21 +54,6 @@ pub struct Plan {
     pub rows: u64,
     /// The number format of the file.
     pub saved: Kind,
-    /// Size of the Llama.
-    pub size: Size,
-}
-
-/// Size of a small Llama.
-#[derive(Debug, Clone, Copy)]
-pub struct Size {
-    /// Size of the hidden states.
-    pub hidden: usize,
-    /// Size inside the feed-forward blocks.
-    pub intermediate: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
 }
 
 impl std::fmt::Debug for Plan {
@@ -78,7 +63,7 @@ impl std::fmt::Debug for Plan {
 }
 
 impl Options {
-    /// Trains a Llama from random weights. `batch` draws the given number of rows by a seed of the step. `report`
+    /// Trains a Llama of 0.3 million parameters. `batch` draws the given number of rows by a seed of the step. `report`
     /// shows the result, before the model is written.
     ///
     /// # Errors
@@ -90,16 +75,16 @@ impl Options {
         batch: impl Fn(Seed, u64, &Tokenizer) -> Result<Vec<Row>>,
         report: impl Fn(&CausalLm, &Tokenizer) -> Result<()>,
     ) -> Result<()> {
-        let Plan { name, tokenizer, steps, rows, saved, size } = plan;
+        let Plan { name, tokenizer, steps, rows, saved } = plan;
         hint_policy::runtime::keep_freed_memory();
         tch::set_num_threads(self.threads);
         let config = ModelConfig {
-            hidden_size: size.hidden,
-            intermediate_size: size.intermediate,
-            num_hidden_layers: size.layers,
-            num_attention_heads: size.heads,
-            num_key_value_heads: size.heads,
-            head_dim: size.hidden / size.heads,
+            hidden_size: 96,
+            intermediate_size: 256,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_key_value_heads: 4,
+            head_dim: 24,
             max_position_embeddings: 256,
             initializer_range: 0.06,
             eos_token_ids: vec![EOS],

@@ -20,7 +20,7 @@ use hint_rollout::Seed;
 use tch::{Device, Kind};
 
 pub use super::fit::Options;
-use super::fit::{Plan, Row, Size};
+use super::fit::{Plan, Row};
 use super::swaps::{FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
 use super::vocabulary::EOS;
 
@@ -30,9 +30,8 @@ use super::vocabulary::EOS;
 ///
 /// A folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let size = Size { hidden: 96, intermediate: 256, layers: 3, heads: 4 };
-    let (tokenizer, saved) = (tokenizer()?, Kind::Float);
-    let plan = Plan { name: "tiny", tokenizer, steps: 4000, rows: 64, saved, size };
+    let plan =
+        Plan { name: "tiny", tokenizer: tokenizer()?, steps: 4000, rows: 64, saved: Kind::Float };
     let batch = |seed: Seed, rows: u64, tokenizer: &Tokenizer| {
         (0..rows).map(|row| Example::draw(seed.child(row)).tokens(tokenizer)).collect()
     };
