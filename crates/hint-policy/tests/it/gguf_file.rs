@@ -33,7 +33,7 @@ fn each_architecture_loads_with_the_same_weights() {
             num_key_value_heads: 2,
             head_dim: 12,
             num_hidden_layers: 7,
-            tie_word_embeddings: index % 2 == 0,
+            tie_word_embeddings: index.is_multiple_of(2),
             eos_token_ids: vec![257],
             query_pre_attn_scalar: small.query_pre_attn_scalar.map(|_| 12.0),
             partial_rotary_factor: 1.0,

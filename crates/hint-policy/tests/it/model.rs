@@ -69,7 +69,7 @@ pub(crate) fn configs() -> impl Strategy<Value = ModelConfig> {
             delta_net,
             ..small
         };
-        let rotates: Vec<u8> = (0..layers).map(|layer| u8::from(layer % 2 == 0)).collect();
+        let rotates: Vec<u8> = (0..layers).map(|layer| u8::from(layer.is_multiple_of(2))).collect();
         let slides: Vec<bool> = (0..layers).map(|layer| !(mixed && layer == 1)).collect();
         let mut keys = vec![
             json!({"no_rope_layers": rotates}),
