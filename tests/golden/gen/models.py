@@ -112,6 +112,7 @@ MODELS = {
 WHOLE = {
     "gemma3-images": ("gemma3", GEMMA | dict(
         num_hidden_layers=2, sliding_window=7, layer_types=["sliding_attention", "full_attention"])),
+    "mistral3-images": ("mistral3", dict(num_hidden_layers=2, head_dim=8, sliding_window=None, rope_theta=50000.0, model_type="mistral")),
     "qwen3_5-images": ("qwen3_5", QWEN3_5 | dict(
         num_hidden_layers=2, layer_types=["linear_attention", "full_attention"], tie_word_embeddings=True,
         linear_num_key_heads=1, linear_num_value_heads=3, attention_bias=True, model_type="qwen3_5_text")),
@@ -134,7 +135,7 @@ GGUF = {
 COMMITTED = [
     "llama-biases", "llama-one-kv-head", "llama-linear-rope", "llama-yarn", "llama3-wide-heads", "mistral", "mistral-sliding",
     "mistral-unwindowed", "qwen2-sliding", "qwen2-yarn", "qwen2-yarn-ratio", "qwen3-sliding", "gemma3", "smollm3", "olmo2", "granite", "phi3", "phi3-longrope", "gemma2",
-    "olmo3", "exaone4", "exaone4-unwindowed", "seed-oss", "gemma3-images", "hunyuan", "mimo",
+    "olmo3", "exaone4", "exaone4-unwindowed", "seed-oss", "gemma3-images", "mistral3-images", "hunyuan", "mimo",
 ]
 
 
@@ -207,6 +208,13 @@ def create_whole(folder, name, seed):
             image_token_index=5, tie_word_embeddings=True)
         config._attn_implementation = "eager"
         model = transformers.Gemma3ForConditionalGeneration(config).to(torch.float32)
+    elif kind == "mistral3":
+        vision = dict(
+            model_type="pixtral", hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, head_dim=4, image_size=16,
+            patch_size=4)
+        config = transformers.Mistral3Config(text_config=text, vision_config=vision, image_token_index=5)
+        config._attn_implementation = "eager"
+        model = transformers.Mistral3ForConditionalGeneration(config).to(torch.float32)
     else:
         vision = dict(
             depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=text["hidden_size"], patch_size=4,

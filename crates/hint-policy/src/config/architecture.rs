@@ -137,6 +137,10 @@ const QWEN3: Family = Family {
 const MISTRAL: Family = Family {
     model_type: "mistral",
     class_names: &["MistralForCausalLM"],
+    whole: Some(WholeFamily {
+        model_type: "mistral3",
+        class_name: "Mistral3ForConditionalGeneration",
+    }),
     // Its files call themselves `llama`.
     gguf: None,
     biases: Biases { attention: AttentionBias::Never, mlp: false, renamed: false },
