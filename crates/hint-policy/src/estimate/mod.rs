@@ -153,8 +153,8 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Copies on their way to the files of a checkpoint: one tensor of the model, in `Float`, or a slice of the optimizer's
-/// state. On a GPU they are in the memory of the host.
+/// Copies on their way to the files of a checkpoint: a tensor of the model, or a slice of the optimizer's state. With a GPU
+/// they are in the memory of the host.
 fn checkpoint(MemoryDemand { model, report, .. }: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     if report.device != Device::Cpu {
         return Vec::new();

@@ -181,6 +181,19 @@ fn head(path: &Path, headers: &[TensorHeader]) -> Result<Vec<u8>, PolicyError> {
 }
 
 /// A safetensors file that is read piece by piece.
+///
+/// ```
+/// use hint_policy::io::TensorFile;
+/// use tch::Tensor;
+///
+/// let path = std::env::temp_dir().join("hint-policy-read-in-pieces.safetensors");
+/// Tensor::write_safetensors(&[("moments", Tensor::from_slice(&[1.0f32, 2.0, 3.0]))], &path)?;
+/// let mut file = TensorFile::open(&path)?;
+/// let index = file.headers().iter().position(|header| header.name == "moments");
+/// let middle = file.read(index.expect("the tensor is there"), 1..2)?;
+/// assert_eq!(middle, Tensor::from_slice(&[2.0f32]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
