@@ -17,6 +17,7 @@ use serde_json::json;
 mod failing;
 mod memory;
 mod processes;
+mod served;
 mod sharded;
 
 /// A part of the work for each of up to six processes.

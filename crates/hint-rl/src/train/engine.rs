@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use hint_policy::{Policy as _, SaveOptions, SharedPolicy};
 use hint_rollout::engine::HeadWeights;
-use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
+use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmFollower, VllmOptions};
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::settings::Settings;
+use crate::launch::ProcessGroup;
 use crate::workload::{Compute, Model, api_key};
 
 /// Name under which servers are to serve the model.
@@ -49,6 +50,21 @@ pub(crate) fn engine(
     // An earlier run may have left its own weights there.
     engine.sync(&Initial(policy))?;
     Ok(Box::new(engine))
+}
+
+/// The servers that the first process connects to, and its followers in the others.
+pub(crate) fn follow(
+    processes: &ProcessGroup,
+    connect: impl FnOnce() -> Result<Box<dyn RolloutEngine>>,
+) -> Result<Box<dyn RolloutEngine>> {
+    let mut connected = None;
+    let max_positions = processes.broadcast_value(|| {
+        let engine = connect()?;
+        let max_positions = engine.max_positions();
+        connected = Some(engine);
+        Ok(max_positions)
+    })?;
+    Ok(connected.unwrap_or_else(|| Box::new(VllmFollower::new(max_positions))))
 }
 
 /// The policy in this process, or its copy.

@@ -49,8 +49,8 @@ use tch::Device;
 
 use self::changes::KeepChanges;
 use self::dry_run::dry_run;
-use self::engine::engine;
 pub(crate) use self::engine::report_server;
+use self::engine::{engine, follow};
 pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
@@ -178,9 +178,6 @@ fn resolve(options: Options, processes: &ProcessGroup) -> Result<Settings> {
     settings.local_rank = processes.local_rank();
     settings.output =
         if processes.is_first() { output } else { Output { quiet: true, json: false } };
-    let reason =
-        "a server takes its weights from one process; leave it out to sample in each of them";
-    processes.refuse(!settings.vllm.is_empty(), "--vllm", reason)?;
     Ok(settings)
 }
 
@@ -323,14 +320,19 @@ impl Job<'_> {
     }
 
     /// The sampler: the policy in this process, or the copy of it that is sampled from ahead, or vLLM servers. Servers
-    /// get weights only if no other process works in the run's folder.
+    /// get weights only if no other process works in the run's folder. The first process of several asks them for all.
     ///
     /// # Errors
     ///
     /// Servers that cannot be used, with the reason of each; a folder that is in use.
     pub fn engine(&mut self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
         let (settings, lock) = (self.settings, &mut *self.lock);
-        engine(settings, model, self.copy.as_ref(), &self.dir, || take_lock(lock, settings))
+        let (copy, dir) = (self.copy.as_ref(), &self.dir);
+        let connect = || engine(settings, model, copy, dir, || take_lock(lock, settings));
+        if settings.vllm.is_empty() {
+            return connect();
+        }
+        follow(self.processes, connect)
     }
 
     /// Gives the run its folder, whose newest checkpoint it continues from, and keeps other processes out of it.

@@ -102,7 +102,7 @@ pub struct Options {
     pub(crate) set: Vec<String>,
 
     /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
-    /// may be given several times.
+    /// may be given several times. Of several processes, the first one asks it for all.
     #[arg(long, value_name = "URL")]
     pub(crate) vllm: Vec<String>,
 

@@ -306,6 +306,21 @@ pub trait RolloutEngine: Send {
     fn peers(&self) -> Option<&dyn Peers> {
         None
     }
+
+    /// Whether the first of several processes samples for all of them, and alone takes up weights: as with servers, which
+    /// have one set of weights. By default each process samples its part.
+    ///
+    /// The other processes have an engine for which this holds as well. It is asked neither for completions nor to take up
+    /// weights, but for its limits, which must be those of the first process.
+    fn samples_for_all(&self) -> bool {
+        false
+    }
+
+    /// The [limit](Self::max_positions) of the engine of the first process, which [samples for
+    /// all](Self::samples_for_all). The engines of the others take it over after each call.
+    fn follow(&mut self, max_positions: Option<usize>) {
+        let _ = max_positions;
+    }
 }
 
 /// Treatment of a prompt, a hint or a demonstration that is longer than the engine holds.
@@ -358,6 +373,14 @@ macro_rules! forward_to_engine {
 
             fn peers(&self) -> Option<&dyn Peers> {
                 (**self).peers()
+            }
+
+            fn samples_for_all(&self) -> bool {
+                (**self).samples_for_all()
+            }
+
+            fn follow(&mut self, max_positions: Option<usize>) {
+                (**self).follow(max_positions);
             }
         }
     )*};

@@ -6,7 +6,8 @@
 //!
 //! `LocalEngine` samples from a policy in this process (feature `local-engine`);
 //! `vllm::VllmEngine` samples from vLLM servers (feature `vllm`). An engine of your own implements
-//! the same two methods. [`Peers`] are processes that share every call of an engine.
+//! the same two methods. [`Peers`] are processes that share every call of an engine: each samples a part, or the first one
+//! samples for all ([`RolloutEngine::samples_for_all`]).
 
 mod contract;
 #[cfg(feature = "local-engine")]
@@ -23,6 +24,6 @@ pub use contract::{
 pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]
 pub use local::LocalEngine;
-pub(crate) use peers::in_processes;
 pub use peers::{Peers, all_gather_values};
+pub(crate) use peers::{ask_first, in_processes};
 pub(crate) use shared::SharedEngine;

@@ -74,6 +74,33 @@ pub fn all_gather_values<T: Serialize + DeserializeOwned>(
     all.into_iter().map(read).collect()
 }
 
+/// The result of `ask`, which the first process alone calls, in all of them. `what` names it in the error of the others.
+pub(crate) fn ask_first<T: Serialize + DeserializeOwned>(
+    peers: &dyn Peers,
+    what: &'static str,
+    ask: impl FnOnce() -> Result<T, RolloutError>,
+) -> Result<T, RolloutError> {
+    let (mut own, mut failure) = (None, None);
+    if peers.rank() == 0 {
+        own = Some(match ask() {
+            Ok(result) => Ok(result),
+            Err(error) => {
+                let text = error.chain();
+                failure = Some(error);
+                Err(text)
+            }
+        });
+    }
+    let asked = all_gather_values(peers, &own)?.into_iter().next().flatten();
+    let failed = |problem: String| RolloutError::other(what, std::io::Error::other(problem));
+    match (failure, asked) {
+        (Some(error), _) => Err(error),
+        (None, Some(Ok(result))) => Ok(result),
+        (None, Some(Err(problem))) => Err(failed(problem)),
+        (None, None) => Err(failed("nothing was sent".to_owned())),
+    }
+}
+
 /// The results of `count` pieces of work, of which `work` does those at the indices that it gets, one result for each. Without
 /// peers it gets all.
 pub(crate) fn in_processes<T: Serialize + DeserializeOwned>(

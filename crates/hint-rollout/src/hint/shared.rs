@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::data::{Hint, Problem};
-use crate::engine::{Peers, all_gather_values};
+use crate::engine::{Peers, ask_first};
 use crate::error::RolloutError;
 use crate::hint::provider::{HintProvider, HintRequest};
 use crate::hint::writer::HintWriter;
@@ -26,27 +26,7 @@ impl SharedHints {
         &self,
         ask: impl FnOnce() -> Result<T, RolloutError>,
     ) -> Result<T, RolloutError> {
-        let (mut own, mut failure) = (None, None);
-        if self.peers.rank() == 0 {
-            own = Some(match ask() {
-                Ok(hints) => Ok(hints),
-                Err(error) => {
-                    let text = error.chain();
-                    failure = Some(error);
-                    Err(text)
-                }
-            });
-        }
-        let asked = all_gather_values(&*self.peers, &own)?.into_iter().next().flatten();
-        let failed = |problem: String| {
-            RolloutError::other("the hints of the first process", std::io::Error::other(problem))
-        };
-        match (failure, asked) {
-            (Some(error), _) => Err(error),
-            (None, Some(Ok(hints))) => Ok(hints),
-            (None, Some(Err(problem))) => Err(failed(problem)),
-            (None, None) => Err(failed("nothing was sent".to_owned())),
-        }
+        ask_first(&*self.peers, "the hints of the first process", ask)
     }
 }
 

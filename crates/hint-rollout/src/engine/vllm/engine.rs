@@ -391,10 +391,18 @@ impl RolloutEngine for VllmEngine {
         up.map(|slot| slot.model_len).min()
     }
 
-    /// A server refuses a prompt that does not leave room for the longest completion.
     fn max_prompt_len(&self, sampling: &Sampling) -> Option<usize> {
-        self.max_positions()?.checked_sub(sampling.max_completion_len).or(Some(0))
+        max_prompt_len(self.max_positions(), sampling)
     }
+
+    fn samples_for_all(&self) -> bool {
+        true
+    }
+}
+
+/// A server refuses a prompt that does not leave room for the longest completion.
+pub(super) fn max_prompt_len(max_positions: Option<usize>, sampling: &Sampling) -> Option<usize> {
+    max_positions?.checked_sub(sampling.max_completion_len).or(Some(0))
 }
 
 fn remove_folder(path: &Path) -> std::io::Result<()> {
