@@ -307,11 +307,11 @@ pub trait RolloutEngine: Send {
         None
     }
 
-    /// Whether the first of several processes samples for all of them, and alone takes up weights: as with servers, which
-    /// have one set of weights. By default each process samples its part.
+    /// Whether the first of several processes samples for all of them, and alone takes up weights. So it is with servers,
+    /// which have one set of weights. By default each process samples its part.
     ///
-    /// The other processes have an engine for which this holds as well. It is asked neither for completions nor to take up
-    /// weights, but for its limits, which must be those of the first process.
+    /// The other processes have an engine for which this holds as well. It is asked for its limits alone, which must be
+    /// those of the first process.
     fn samples_for_all(&self) -> bool {
         false
     }

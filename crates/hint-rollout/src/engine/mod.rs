@@ -6,8 +6,8 @@
 //!
 //! `LocalEngine` samples from a policy in this process (feature `local-engine`);
 //! `vllm::VllmEngine` samples from vLLM servers (feature `vllm`). An engine of your own implements
-//! the same two methods. [`Peers`] are processes that share every call of an engine: each samples a part, or the first one
-//! samples for all ([`RolloutEngine::samples_for_all`]).
+//! the same two methods. [`Peers`] are processes that share every call of an engine. Each samples a part, or the first one
+//! [samples for all](RolloutEngine::samples_for_all).
 
 mod contract;
 #[cfg(feature = "local-engine")]
