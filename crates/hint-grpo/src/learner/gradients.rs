@@ -34,6 +34,8 @@ enum Sums<'p> {
 struct RangeSum<'p> {
     buffer: &'p FlatBuffer,
     sum: Option<Tensor>,
+    /// Whether one round has all workers. Then no gradient follows, and the sum takes the place of the own range.
+    in_place: bool,
 }
 
 /// Parameters of one kind, whose gradients travel together.
@@ -114,7 +116,14 @@ impl RangeSum<'_> {
         let (world_size, own) = (collective.world_size(), collective.rank());
         let options = (gradient.kind(), gradient.device());
         let is_first = self.sum.is_none();
-        let sum = self.sum.get_or_insert_with(|| Tensor::zeros([len(&ranges[own])], options));
+        let own_range = &ranges[own];
+        let sum = self.sum.get_or_insert_with(|| {
+            if self.in_place {
+                part(gradient, own_range)
+            } else {
+                Tensor::zeros([len(own_range)], options)
+            }
+        });
         let room = self.buffer.slice_len();
         let sent = Tensor::zeros([dim(world_size), room], options);
         let mut received = sent.zeros_like();
@@ -125,8 +134,9 @@ impl RangeSum<'_> {
                 place.shallow_clone().copy_(&part(gradient, &slice));
             }
             collective.all_to_all(&mut received, &sent)?;
+            // Its own gradient there is sent: the sum may take its place.
             let slice = self.buffer.slice(own, offset);
-            let start = slice.start - ranges[own].start;
+            let start = slice.start - own_range.start;
             let mut sum = sum.narrow(0, start, len(&slice));
             for rank in 0..round.present {
                 let found = received.get(dim(rank)).narrow(0, 0, len(&slice));
@@ -137,13 +147,16 @@ impl RangeSum<'_> {
                 }
             }
         }
-        let _ = gradient.shallow_clone().zero_();
+        let kept = if self.in_place { own_range.clone() } else { 0..0 };
+        for others in [0..kept.start, kept.end..gradient.size()[0]] {
+            let _ = part(gradient, &others).zero_();
+        }
         Ok(())
     }
 
     /// Gives the own range the sum as its gradient.
     fn finish(self, own: usize) {
-        if let Some(sum) = self.sum {
+        if let Some(sum) = self.sum.filter(|_| !self.in_place) {
             part(&self.buffer.gradient, &self.buffer.ranges[own]).copy_(&sum);
         }
     }
@@ -161,8 +174,9 @@ impl<'p> GradientSum<'p> {
         }
         let sums = match shards {
             Some(shards) => {
-                let buffers = shards.buffers.iter();
-                Sums::Sharded(buffers.map(|buffer| RangeSum { buffer, sum: None }).collect())
+                let in_place = processes.rounds().count() == 1;
+                let of = |buffer| RangeSum { buffer, sum: None, in_place };
+                Sums::Sharded(shards.buffers.iter().map(of).collect())
             }
             None => Sums::Whole(Bucket::of(parameters)),
         };

@@ -96,11 +96,8 @@ pub(super) fn trainer(
     let report = load_report(config, count(shape.adapters), options.compute, Device::Cuda(0));
     let trained = report.trainable as u64;
     let gradient = 4 * trained;
-    let others = if demand.gpus > 1.0 {
-        bytes(gradient as f64 / demand.gpus) + IN_FLIGHT.min(2 * gradient)
-    } else {
-        0
-    };
+    // The sum over the processes takes the place of a part of the gradient.
+    let others = if demand.gpus > 1.0 { IN_FLIGHT.min(2 * gradient) } else { 0 };
     let samples = demand.servers <= 0.0;
     let each = count(demand.group_size);
     let prompts = count((demand.prompts / demand.gpus).ceil());

@@ -78,14 +78,18 @@ fn gradients(parameters: &[Parameter], config: &GrpoConfig, sharing: Sharing) ->
     let Sharing { world_size, shares_state } = sharing;
     let sizes = parameters.iter().map(|one| bytes(&one.tensor));
     let gradient = sizes.clone().sum::<u64>();
-    if config.run.virtual_workers.unwrap_or(world_size).max(world_size) == 1 {
+    let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
+    if workers == 1 {
         return gradient;
     }
     let widths = parameters.iter().map(|one| one.tensor.kind().elt_size_in_bytes() as u64);
     let bucket = IN_FLIGHT * widths.max().unwrap_or(0);
     let largest = if shares_state { 0 } else { sizes.max().unwrap_or(0) };
     let sent = bucket.max(largest).min(gradient);
-    gradient + gradient.div_ceil(world_size as u64) + 2 * sent
+    // With one worker in each process, a part of the gradient gives its place to the sum.
+    let is_in_place = shares_state && workers == world_size;
+    let sum = if is_in_place { 0 } else { gradient.div_ceil(world_size as u64) };
+    gradient + sum + 2 * sent
 }
 
 /// The copy of the state before a step of several optimizer steps, where it fits its limit. It is on the host. Processes
