@@ -1,4 +1,4 @@
-//! A rank whose group fails at its n-th operation, for every n: every rank ends with a typed error, and the last
+//! A rank whose group fails at its n-th operation, for every n. Every rank ends with a typed error, and the last
 //! checkpoint is whole.
 
 use std::path::Path;

@@ -15,7 +15,7 @@ use tch::Device;
 use super::processes::free_port;
 use super::{shared_config, training};
 
-/// Variable of a child: its rank, the number of processes, the port, the file for its peak, and the folder of the run.
+/// Variable of a child: its rank, the number of processes, the port, the file for its peak, and the run's folder.
 const CHILD: &str = "HINT_TESTS_HOLDER";
 
 /// A policy of 12 million weights.
@@ -102,8 +102,8 @@ fn steps(dir: &Path) -> Vec<u64> {
     all.map(|(step, _)| step).collect()
 }
 
-/// Moments take eight bytes for each weight. Without the others' part, a process needs as much less memory: in a step, while
-/// its checkpoint is written, and when another session continues from that.
+/// Moments take eight bytes for each weight. Without the others' part, a process needs as much less memory. That holds in a
+/// step, while its checkpoint is written, and when another session continues from that.
 #[test]
 fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
     let parameters = large_policy().parameters();
