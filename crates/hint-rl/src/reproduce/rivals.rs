@@ -22,6 +22,8 @@ use crate::workload::api_key;
 
 /// Problems that hints are tried on.
 pub(super) const PROBLEMS: usize = 200;
+/// Problems that are sampled at once, which bounds the memory. A placebo is the hint of one of them.
+const AT_ONCE: usize = 40;
 /// Completions of each problem with a hint, and as many without.
 const COMPLETIONS: usize = 4;
 /// Resamples of an interval.
@@ -81,8 +83,11 @@ pub(super) fn measure(path: &Path, tasks: &[Task], problems: usize) -> Result<Ve
     for (name, task) in sources {
         let mut config = task.settings.config(&task.settings.methods[0]);
         config.rollout.group_size = COMPLETIONS;
-        let source = config.rollout.source.build(api_key)?;
-        let outcomes = try_hints(&model, &config, source, &sample)?;
+        let mut outcomes = Vec::new();
+        for part in sample.chunks(AT_ONCE) {
+            let source = config.rollout.source.build(api_key)?;
+            outcomes.extend(try_hints(&model, &config, source, part)?);
+        }
         let mut levels = outcomes.iter().map(|(level, _)| level.as_str()).collect::<Vec<_>>();
         levels.sort_unstable();
         levels.dedup();
