@@ -1,4 +1,5 @@
-//! Tests of the reproduction: every arm on every scale, and a run that is stopped, continued and reported.
+//! Tests of the reproduction: every arm on every scale, and what the report says of finished runs. The smoke runs of `xtask`
+//! stop one, continue it and write its report.
 
 use clap::FromArgMatches as _;
 
