@@ -103,8 +103,8 @@ mod tests {
 
     use super::*;
 
-    /// The presets whose verdict is `condition` after ten steps in which these metrics are what they are in the best
-    /// case of the preset: a teacher teaches every group, and solutions that are shown have the answer.
+    /// The presets whose verdict is `condition` after ten steps with these metrics. A teacher teaches every group, and
+    /// solutions that are shown have the answer.
     fn with(condition: Condition, values: &[(&str, f64)]) -> Vec<&'static str> {
         let verdict = |config: &GrpoConfig| {
             let taught = f64::from(config.rollout.combine.teaching().is_some());

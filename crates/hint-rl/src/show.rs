@@ -22,6 +22,7 @@ use hint_rollout::sample::RolloutSource;
 
 use crate::run_dirs::{read_config, runs_in};
 use crate::run_log::RunLog;
+use crate::terminal::quoted;
 
 /// Completions that are printed by default.
 const LIMIT: usize = 5;
@@ -308,15 +309,6 @@ fn print_completion(record: &RolloutRecord) {
     say!("");
 }
 
-/// A text that a shell takes as one word: in quotes, where it needs them.
-pub(crate) fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
@@ -529,12 +521,5 @@ mod tests {
         let file = folder.path().join("rollouts/step-00000001.parquet");
         let line = found(&[&*file.to_string_lossy(), "--wrong"]).1;
         assert_eq!(line, "4 of 4 matching completions, 4 in the file");
-    }
-
-    #[test]
-    fn a_word_has_quotes_where_a_shell_needs_them() {
-        let words = ["runs/0001/hint", "a b", "it's", "", "$x", "swaps-12"];
-        let expected = ["runs/0001/hint", "'a b'", r"'it'\''s'", "''", "'$x'", "swaps-12"];
-        assert_eq!(words.map(quoted), expected);
     }
 }

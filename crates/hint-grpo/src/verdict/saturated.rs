@@ -10,8 +10,8 @@ use crate::metrics;
 pub(super) const RULE: Rule = Rule {
     condition: Condition::Saturated,
     when: "more than 80 % of the groups are all right. Or more than 80 % have equal rewards and at least as many of \
-           them are all right as all wrong. With dynamic sampling: more than 80 % of the groups drawn have no signal or \
-           more than 5 % of a step's groups are missing, and at least as many are all right as all wrong",
+           them are all right as all wrong. With dynamic sampling: more than 80 % of the groups drawn have no signal, at \
+           least half of them all right. Or more than 5 % of a step's groups are missing, for the same reason",
     find,
 };
 

@@ -21,8 +21,8 @@ pub(super) const RULE: Rule = Rule {
     condition: Condition::Starved,
     when: "more than 50 % of the groups are all wrong after hints and the pass rate has not risen by 0.05. Or more than \
            80 % are all wrong after hints. Or more than 80 % have equal rewards and more of them are all wrong than all \
-           right. With dynamic sampling: more than 80 % of the groups drawn have no signal or more than 5 % of a step's \
-           groups are missing, and more are all wrong than all right",
+           right. With dynamic sampling: more than 80 % of the groups drawn have no signal, most of them all wrong. Or \
+           more than 5 % of a step's groups are missing, for the same reason",
     find,
 };
 
@@ -130,8 +130,8 @@ fn advice(history: &History, config: &GrpoConfig) -> String {
 
 fn advice_on_teaching(config: &GrpoConfig) -> String {
     if config.loss.credit.form.ignores_zero_advantage() {
-        return "the hint weighs advantages alone, and these groups have none: take another `loss.credit.form`, sample \
-                with hints (another `rollout.combine`), or mix easier problems in"
+        return "the hint weighs advantages, and these groups have none: take another `loss.credit.form` or \
+                `rollout.combine`, or mix easier problems in"
             .to_owned();
     }
     let hints = "hints reach few of the completions that they should teach: look for problems without one (`hint-rl \

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Item;
 use crate::run_log::RunLog;
-use crate::show::quoted;
+use crate::terminal::quoted;
 
 /// Groups shown for each finding.
 const EXAMPLES: usize = 3;

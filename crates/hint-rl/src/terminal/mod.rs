@@ -71,6 +71,15 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
+/// A text that a shell takes as one word: in quotes, where it needs them.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The text, with its lines broken between words where they are wider than `columns`.
 fn wrapped(text: &str, columns: usize) -> String {
     let mut lines = String::with_capacity(text.len());
@@ -109,5 +118,12 @@ mod tests {
     fn escape_sequences_are_shown() {
         assert_eq!(visible("a\u{1b}[2J\u{7}b\r\n\tä"), "a\\u001b[2J\\u0007b\\r\n\tä");
         assert_eq!(visible("\u{202e}x"), "\\u202ex");
+    }
+
+    #[test]
+    fn a_word_has_quotes_where_a_shell_needs_them() {
+        let words = ["runs/0001/hint", "a b", "it's", "", "$x", "swaps-12"];
+        let expected = ["runs/0001/hint", "'a b'", r"'it'\''s'", "''", "'$x'", "swaps-12"];
+        assert_eq!(words.map(quoted), expected);
     }
 }

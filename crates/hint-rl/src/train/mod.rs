@@ -60,8 +60,7 @@ use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threa
 use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::run_state::End;
-use crate::show::quoted;
-use crate::terminal::hush;
+use crate::terminal::{hush, quoted};
 use crate::workload::{Model, Workload};
 
 /// Runs the command.

@@ -17,9 +17,9 @@ pub struct Collected {
     /// The groups that can train, in problem order. A problem whose completions could not be judged
     /// has none.
     pub groups: Vec<RolloutGroup>,
-    /// Groups that do not train, to be looked at. Of a group without rollouts, fewer than two completions could be judged;
-    /// the others are in [`RolloutGroup::dropped`]. A group with rollouts has no signal, and dynamic sampling left it
-    /// out: the first three of a step that are all wrong, and the first three others.
+    /// Groups that do not train, to be looked at. A group without rollouts had fewer than two completions that could be
+    /// judged; the others are in [`RolloutGroup::dropped`]. Dynamic sampling left a group with rollouts out. A step keeps
+    /// the first three of these that are all wrong, and the first three others.
     pub untrained: Vec<RolloutGroup>,
     /// Counts over plain and hinted completions.
     pub stats: CollectStats,
