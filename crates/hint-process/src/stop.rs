@@ -18,9 +18,9 @@ use crate::ProcessError;
 /// there. A second Ctrl-C or SIGTERM ends the process at once, without running destructors. A second
 /// SIGHUP does not: a closed terminal may send two.
 ///
-/// The warnings are SIGUSR1 and SIGUSR2, which a scheduler sends ahead of its limit if it is asked to, and
-/// SIGXCPU, at a limit of processor time. They never end the process. A Ctrl-C or SIGTERM after one counts as the
-/// first. SIGXFSZ is held back: a write beyond the limit of file sizes fails with an error, as on a full disk.
+/// SIGUSR1, SIGUSR2 and SIGXCPU are warnings. A scheduler sends one ahead of its limit if it is asked to. The last comes
+/// at a limit of processor time. They never end the process. A Ctrl-C or SIGTERM after one counts as the first.
+/// SIGXFSZ is held back: a write beyond the limit of file sizes fails with an error, as on a full disk.
 ///
 /// # Why not a signal handler
 ///
@@ -115,8 +115,8 @@ impl StopSignals {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// 128 plus the number of the first signal that stopped the program (130 for Ctrl-C, 143 for SIGTERM,
-    /// 138 for SIGUSR1), or success.
+    /// 128 plus the number of the first signal, or success. It is 130 for Ctrl-C, 143 for SIGTERM and 138 for
+    /// SIGUSR1.
     pub fn exit_code(&self) -> ExitCode {
         let signal = self.0.load(Ordering::Relaxed);
         if signal == 0 { ExitCode::SUCCESS } else { u8::try_from(128 + signal).unwrap_or(1).into() }

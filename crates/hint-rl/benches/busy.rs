@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Compares the program's own setting with libgomp's default, with sleeping threads and with one thread. Two further
-//! rows are transformers, with libgomp's default and with sleeping threads. Its step is one of as many rows and tokens:
-//! completions, their log-probabilities under a reference policy, a gradient, AdamW, all in f32. It lives in the
+//! rows are transformers, with libgomp's default and with sleeping threads. Its step has as many rows and tokens. It
+//! samples completions, scores them under a reference policy, and updates the weights by AdamW, in f32. It lives in the
 //! environment of hint-policy's benchmark `vs_transformers`. `--transformers PYTHON` names another one, and
 //! `--without-transformers` leaves it out. Other work on the machine falsifies the numbers. Times are medians of the
 //! steps after the first one.

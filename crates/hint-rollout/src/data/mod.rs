@@ -10,6 +10,7 @@
 
 mod columns;
 mod config;
+mod exact_json;
 mod files;
 mod held_out;
 mod hint;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::data::rows::parse_json;
+use crate::data::exact_json::parse_json;
 
 /// The part of a column at `path`, the names and indices behind the column's own. A text that holds JSON has the parts of
 /// its value.

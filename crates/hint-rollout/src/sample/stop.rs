@@ -5,7 +5,7 @@ use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
 
 /// Cuts a completion of any engine before the first of the stop texts that counts. It keeps the tokens that
-/// end before that text, with their log-probabilities, and at least as many as a completion has to have.
+/// end before that text, with their log-probabilities. They are never fewer than the least length.
 pub(crate) fn cut_at_stop(
     format: &dyn PromptFormat,
     sampling: &Sampling,

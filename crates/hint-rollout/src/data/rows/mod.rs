@@ -17,7 +17,6 @@ mod formats;
 mod json;
 mod kind;
 
-pub(crate) use json::parse_json;
 pub use json::parse_row;
 
 /// A row, or why this one cannot be read while those behind it can.
