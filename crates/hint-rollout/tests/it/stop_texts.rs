@@ -85,20 +85,21 @@ pub(crate) const fn left_of_two_stops(least: usize) -> (usize, StopReason) {
     }
 }
 
-/// Tokens and end of the only completion that `engine` samples, with stop texts and a least length.
+/// Tokens and end of the two completions that `engine` samples, which are equal.
 pub(crate) fn collected(
     engine: impl RolloutEngine + 'static,
     sampling: Sampling,
 ) -> (usize, StopReason) {
     let rubric = Rubric::new(ExactMatch::new());
-    let config = CollectorConfig { group_size: 1, sampling, ..CollectorConfig::default() };
+    let config = CollectorConfig { group_size: 2, sampling, ..CollectorConfig::default() };
     let mut collector = Collector::new(engine, Bytes::default(), rubric, config)
         .expect("the configuration is valid");
     let problem = Problem::new("p", "1 + 1", "2");
     let collected = collector.collect(&[&problem], Seed::new(3)).expect("nothing fails");
-    let completion = &collected.groups[0].rollouts[0].completion;
-    assert_eq!(completion.behavior_logprobs.len(), completion.tokens.len());
-    (completion.tokens.len(), completion.stop)
+    let [one, other] = &collected.groups[0].rollouts[..] else { panic!("two rollouts") };
+    assert_eq!(one.completion, other.completion);
+    assert_eq!(one.completion.behavior_logprobs.len(), one.completion.tokens.len());
+    (one.completion.tokens.len(), one.completion.stop)
 }
 
 #[test]

@@ -227,10 +227,13 @@ fn wrong_server_options_are_named_with_their_fix() {
 fn stop_texts_least_length_and_bans_reach_the_server_and_mean_the_same_here() {
     // A server that samples to the end, as one does that ends at none of the texts.
     let tokens = TWO_STOPS.bytes().collect::<Vec<_>>();
-    let answer = json!({"choices": [{
-        "index": 0, "token_ids": tokens, "finish_reason": "length",
-        "logprobs": {"token_logprobs": vec![-0.5; tokens.len()]},
-    }]});
+    let choice = |index: usize| {
+        json!({
+            "index": index, "token_ids": tokens, "finish_reason": "length",
+            "logprobs": {"token_logprobs": vec![-0.5; tokens.len()]},
+        })
+    };
+    let answer = json!({"choices": [choice(0), choice(1)]});
     for least in [0, 9, 11, 12, 30, 32, 33, tokens.len()] {
         let (dir, answer) = (tempfile::tempdir().unwrap(), answer.to_string());
         let server = Recorded::start(Box::new(move |path| {
