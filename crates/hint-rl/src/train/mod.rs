@@ -327,7 +327,7 @@ impl Job<'_> {
     pub fn engine(&mut self, model: &Model) -> Result<Box<dyn RolloutEngine>> {
         let (settings, lock) = (self.settings, &mut *self.lock);
         let (copy, dir) = (self.copy.as_ref(), &self.dir);
-        let connect = || engine(settings, model, copy, dir, || take_lock(lock, settings));
+        let mut connect = || engine(settings, model, copy, dir, || take_lock(lock, settings));
         if settings.vllm.is_empty() {
             return connect();
         }
