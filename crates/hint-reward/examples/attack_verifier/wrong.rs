@@ -2,6 +2,8 @@
 //!
 //! Also compiled into the property test and the fuzz target.
 
+#[path = "aimed.rs"]
+mod aimed;
 #[path = "near.rs"]
 mod near;
 #[path = "references.rs"]
@@ -109,8 +111,10 @@ impl Choices {
 
     /// A wrong answer; `None` where the operation drawn does not apply to the reference drawn.
     pub(crate) fn wrong(&mut self) -> Option<Wrong> {
-        if self.below(3) == 0 {
-            return near::wrong(self);
+        match self.below(4) {
+            0 => return near::wrong(self),
+            1 => return aimed::wrong(self),
+            _ => {}
         }
         let marked = self.of(references::REFERENCES);
         let (kind, reference) = match marked.as_bytes()[0] {

@@ -19,8 +19,14 @@ pub(crate) enum Announced {
 }
 
 /// Announcements of an answer in English.
-const PHRASES: [&str; 15] = [
+const PHRASES: [&str; 21] = [
     "answer is",
+    "answer** is",
+    "answer should be",
+    "answer to the question is",
+    "answer to the problem is",
+    "answer to this question is",
+    "answer to this problem is",
     "answer turns out to be",
     "answer must be",
     "answer:",

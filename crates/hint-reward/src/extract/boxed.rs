@@ -1,4 +1,4 @@
-//! Boxed answers: `\boxed{…}` and `\fbox{…}`.
+//! Boxed answers: `\boxed{…}`, `\fbox{…}` and `\framebox{…}`.
 
 use std::ops::Range;
 
@@ -95,7 +95,7 @@ pub fn extract_boxed(text: &str) -> Option<&str> {
 /// End of the command name if a box command starts at `at`.
 fn box_command(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = &bytes[at..];
-    [&b"\\boxed"[..], b"\\fbox"].iter().find_map(|name| {
+    [&b"\\boxed"[..], b"\\fbox", b"\\framebox"].iter().find_map(|name| {
         let end = at + name.len();
         let is_name =
             rest.starts_with(name) && !bytes.get(end).is_some_and(u8::is_ascii_alphabetic);

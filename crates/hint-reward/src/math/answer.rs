@@ -9,6 +9,7 @@ use crate::math::compare::prepare::{prepare, shared_value};
 use crate::math::compare::quantity::as_quantity;
 use crate::math::compare::segment::with_segments;
 use crate::math::compare::text::{bare, same_winner, same_wording};
+use crate::math::compare::word::same_products;
 use crate::math::fuel::Stop;
 use crate::math::lex::literal::Commas;
 use crate::math::lex::typography::plain;
@@ -181,6 +182,9 @@ pub(crate) fn compare(
             let rest = Answer::read(rest, strictness, reader)?;
             return compare(&rest, other, strictness, relative_tolerance, reader);
         }
+    }
+    if let Some(equal) = same_products(&a.text, &b.text) {
+        return Ok(equal);
     }
     for first in &a.readings {
         for second in &b.readings {

@@ -19,7 +19,7 @@ pub(crate) fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
         ("\\ \\Omega", "\\text{Ω}"),
         ("\\,\\Omega", "\\text{Ω}"),
     ];
-    let text = with_currency(text);
+    let text = with_currency(without_proof_end(text));
     let mut text = match slanted(&text).or_else(|| combination(&text)) {
         Some(fraction) => Cow::Owned(fraction),
         None => text,
@@ -49,6 +49,20 @@ pub(crate) fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
+/// A text without the sign that ends a proof.
+fn without_proof_end(text: Cow<'_, str>) -> Cow<'_, str> {
+    const ENDS: [&str; 5] = ["\\blacksquare", "\\qed", "\\qedsymbol", "■", "∎"];
+    let trimmed = text.trim_end_matches([' ', '$', '.']);
+    match ENDS.iter().find_map(|end| trimmed.strip_suffix(end)) {
+        Some(rest) if !rest.trim().is_empty() => {
+            let open = rest.matches('$').count() % 2 == 1;
+            let rest = rest.trim_end().trim_end_matches(['\\', ' ']);
+            Cow::Owned(if open { format!("{rest}$") } else { rest.to_owned() })
+        }
+        _ => text,
+    }
+}
+
 /// Currencies in front of their amount as the signs that they stand for: `USD 20`, `Rs. 500`. A dollar sign without a
 /// partner is money too.
 fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -62,8 +76,10 @@ fn with_currency(text: Cow<'_, str>) -> Cow<'_, str> {
         ("INR", "₹"),
     ];
     let trimmed = text.trim_start();
-    let trimmed =
-        trimmed.strip_prefix("\\text{").filter(|rest| rest.contains("Rs")).unwrap_or(trimmed);
+    let trimmed = trimmed
+        .strip_prefix("\\text{")
+        .filter(|rest| NAMES.iter().any(|(name, _)| rest.starts_with(name)))
+        .unwrap_or(trimmed);
     let is_amount =
         |rest: &str| rest.trim_start_matches([' ', '}']).starts_with(|c: char| c.is_ascii_digit());
     if let Some((sign, amount)) = NAMES.iter().find_map(|(name, sign)| {

@@ -145,6 +145,43 @@ fn products_of_functions_and_vectors_have_an_order() {
 }
 
 #[test]
+fn products_that_show_their_order_keep_it() {
+    check(&[
+        (r"QRQ^{-1}", r"!\boxed{R}"),
+        (r"QRQ^{-1}", r"!\boxed{Q^{-1}RQ}"),
+        (r"QRQ^{-1}", r"\boxed{(QR)Q^{-1}}"),
+        (r"S^{-1}R^{-1}", r"!\boxed{R^{-1}S^{-1}}"),
+        (r"S^{-1}R^{-1}", r"\boxed{(RS)^{-1}}"),
+        (r"(RS)^T", r"\boxed{S^T R^T}"),
+        (r"RS-SR", r"!\boxed{0}"),
+        (r"sts^{-1}", r"!\boxed{t}"),
+        (r"\mathbf{R}\mathbf{S}", r"!\boxed{\mathbf{S}\mathbf{R}}"),
+        (r"\frac{ab}{c}", r"\boxed{bac^{-1}}"),
+        (r"\text{NOON}", r"\boxed{\text{noon}}"),
+        (r"\text{twenty-seven}", r"\boxed{27}"),
+    ]);
+}
+
+#[test]
+fn labels_powers_and_signs_that_touch_a_value_count() {
+    check(&[
+        ("19", r"!\boxed{\text{its square}=19}"),
+        ("19", r"!\boxed{\text{twice the sum}=19}"),
+        ("19", r"!\boxed{\text{lower bound}=19}"),
+        ("19", r"!\boxed{x_{\text{wrong}}=19}"),
+        ("19", r"\boxed{\text{total cost}=19}"),
+        (r"6\text{ cm}", r"!\boxed{6} cm^2"),
+        (r"6\text{ cm}^2", r"\boxed{6} cm^2"),
+        (r"6\text{ m}^{11}", r"!\boxed{6\text{ m}^{12}}"),
+        ("19", r"!½\boxed{19}"),
+        ("19", r"!(-)\boxed{19}"),
+        ("19", r"!\boxed{19}‰"),
+        (r"f(x)=3x-4", r"\boxed{y=3x-4}"),
+        (r"y=3x-4", r"!\boxed{f(y)=3x-4}"),
+    ]);
+}
+
+#[test]
 fn words_behind_a_number_are_known_or_open() {
     check(&[
         ("14", r"!\boxed{14\text{ тысяч}}"),
@@ -193,6 +230,11 @@ fn courtesies_behind_an_answer_say_nothing() {
         "$$\\boxed{31}$$\n\nLet me know if you have any questions!",
         "\\boxed{31}. I hope this helps!",
         "Final Answer: The final answer is $31$. I hope it is correct. Thank you for reading!",
+        "The answer should be 31.",
+        "The answer to the question is 31.",
+        "The **final answer** is **31**.",
+        "\\framebox{31}",
+        "\\boxed{31 \\blacksquare}",
     ] {
         for verifier in [MathVerifier::new(), MathVerifier::strict()] {
             let judgment = verifier.verify(&RewardInput::new(completion, "31"));

@@ -2,6 +2,7 @@
 
 use super::commands::{OPERATORS, SEPARATORS, SIGNS, STYLES};
 use crate::math::parse::stance::has;
+use crate::number::glyph::vulgar_fraction;
 
 /// The groups that are open in front of a box, if nothing else there makes it a part of something.
 pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
@@ -53,6 +54,13 @@ pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
             }
             continue;
         }
+        // `½\boxed{12}`, `–\boxed{12}` and `(-)\boxed{12}` are not 12.
+        if vulgar_fraction(last).is_some()
+            || (matches!(last, '–' | '‒') && !spaced)
+            || ["(-)", "(−)", "(–)"].iter().any(|sign| rest.ends_with(sign))
+        {
+            return None;
+        }
         // `.\boxed{12}` is less than one.
         if last == '.' && !spaced && head.ends_with(char::is_whitespace) {
             return None;
@@ -74,7 +82,7 @@ pub(super) fn opened(before: &str, in_formula: bool) -> Option<usize> {
                 return match command {
                     Some(
                         "text" | "textbf" | "textit" | "mbox" | "mathrm" | "begin" | "end"
-                        | "hspace" | "vspace" | "tag" | "boxed" | "fbox" | "color",
+                        | "hspace" | "vspace" | "tag" | "boxed" | "fbox" | "framebox" | "color",
                     ) => Some(groups),
                     _ => None,
                 };

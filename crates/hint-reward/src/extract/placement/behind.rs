@@ -96,7 +96,9 @@ pub(super) fn closed(behind: &str, groups: usize, in_formula: bool) -> Option<St
             _ if first.is_ascii_alphanumeric() => {
                 return if in_formula || !spaced { None } else { with_words(suffix, rest) };
             }
-            _ if first.is_ascii() || "×÷±√·−≠≤≥".contains(first) => return None,
+            _ if first.is_ascii() || "×÷±√·−≠≤≥‰‱′″²³".contains(first) => {
+                return None;
+            }
             _ => return Some(suffix),
         }
     }
@@ -201,6 +203,12 @@ fn with_words(mut suffix: String, words: &str) -> Option<String> {
     let words = words.trim_start();
     let end =
         words.find(|c: char| !(c.is_alphabetic() || "/^·".contains(c))).unwrap_or(words.len());
+    // `cm^2`
+    let power = match words[..end].strip_suffix('^') {
+        Some(_) => words[end..].bytes().take_while(u8::is_ascii_digit).count(),
+        None => 0,
+    };
+    let end = end + power;
     let word = &words[..end];
     if computes(words) {
         return None;
@@ -214,7 +222,7 @@ fn with_words(mut suffix: String, words: &str) -> Option<String> {
         let same = ["equivalently", "approximately", "about", "roughly", "simply"];
         return same.iter().any(|same| behind.starts_with(same)).then_some(suffix);
     }
-    let name = word.split('/').next().unwrap_or(word);
+    let name = word.split(['/', '^']).next().unwrap_or(word);
     let squares = matches!(word, "square" | "cubic");
     let is_letter =
         is_unit_letter(word) && word != "A" && !behind.starts_with(char::is_alphanumeric);

@@ -268,7 +268,8 @@ fn names_graph(ordinate: &Node, call: &Node) -> bool {
     matches!(
         (ordinate, call),
         (Node::Expr(Expr::Symbol(name)), Node::Expr(Expr::Call(Function::Named(function), arguments)))
-            if (&**name == "y" || name == function) && matches!(arguments.as_slice(), [Expr::Symbol(_)])
+            if (&**name == "y" || name == function)
+                && matches!(arguments.as_slice(), [Expr::Symbol(argument)] if argument != name)
     )
 }
 

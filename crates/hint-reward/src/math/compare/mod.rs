@@ -13,3 +13,4 @@ pub(crate) mod real_set;
 mod rounding;
 pub(crate) mod segment;
 pub(crate) mod text;
+pub(crate) mod word;

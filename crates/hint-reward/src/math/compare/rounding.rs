@@ -75,15 +75,17 @@ fn free_symbols<'e>(expr: &'e Expr, bound: &mut Vec<&'e str>, found: &mut Vec<&'
     }
 }
 
-/// Whether a sum has terms that fold, with a constant beyond the ends that can be computed.
+/// Whether a sum starts, or has terms that fold, beyond the ends that can be computed.
 fn folds_late(expr: &Expr) -> bool {
     expr.any(&|inner| match inner {
         Expr::Call(Function::Sum | Function::Product, arguments) => {
-            arguments.last().is_some_and(|body| {
+            let is_late = |part: &Expr| {
                 let mut constants = Vec::new();
-                large_constants(body, &mut constants);
-                folds(body) && constants.iter().any(|constant| *constant > MAX_END)
-            })
+                large_constants(part, &mut constants);
+                constants.iter().any(|constant| *constant >= MAX_END)
+            };
+            arguments.get(1).is_some_and(is_late)
+                || arguments.last().is_some_and(|body| folds(body) && is_late(body))
         }
         _ => false,
     })
@@ -119,22 +121,18 @@ fn points(a: &Expr, b: &Expr, adds: bool) -> Vec<i64> {
     constants.sort_unstable();
     constants.dedup();
     constants.truncate(MAX_CONSTANTS);
-    let mut points: Vec<i64> = (1..=30).chain([97, 1000, 1001, 4095]).collect();
-    for constant in constants {
-        let around = [constant - 1, constant, constant + 1];
-        points.extend(around.into_iter().chain([2 * constant, 7 * constant - 1, 7 * constant + 1]));
-    }
+    let around = constants.into_iter().flat_map(|constant| {
+        let near = [constant - 1, constant, constant + 1];
+        near.into_iter().chain([2 * constant, 7 * constant - 1, 7 * constant + 1])
+    });
     if adds {
         // A sum is computed term by term.
-        points.retain(|at| *at <= MAX_END);
-        let is_short = |at: &i64| *at <= 8 || [13, 21, 30, 97].contains(at);
-        let listed = [1000, 1001];
-        points.retain(|at| is_short(at) || (*at > 30 && !listed.contains(at)));
-        points.truncate(24);
-    } else {
-        points.extend([999_999, 1_000_003, 1_000_000_007]);
+        const MAX_POINTS: usize = 24;
+        let few = (1..=8).chain([13, 21, 30, 97]);
+        return few.chain(around).filter(|at| *at <= MAX_END).take(MAX_POINTS).collect();
     }
-    points
+    let many = (1..=30).chain([97, 1000, 1001, 4095]);
+    many.chain(around).chain([999_999, 1_000_003, 1_000_000_007]).collect()
 }
 
 /// The integers above 30 in an expression.

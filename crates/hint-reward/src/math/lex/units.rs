@@ -205,8 +205,13 @@ impl Unit {
 
     fn word(&mut self, word: &str, sign: i32, power: i32, kinds: &mut Vec<(String, i32)>) {
         let (name, written) = word.split_once('^').unwrap_or((word, "1"));
-        let written: i32 = written.trim_matches(['{', '}', '(', ')']).parse().unwrap_or(1);
-        let power = sign * power * written.clamp(-9, 9);
+        let power_written = written.trim_matches(['{', '}', '(', ')']).parse::<i32>().ok();
+        // A power that is not read, or none of a unit, makes a kind of its own.
+        let Some(written) = power_written.filter(|power| power.abs() <= 9) else {
+            kinds.push((word.to_owned(), sign));
+            return;
+        };
+        let power = sign * power * written;
         if let Some((kind, numerator, denominator)) = row(name) {
             let (up, down) =
                 if power < 0 { (denominator, numerator) } else { (numerator, denominator) };

@@ -12,7 +12,7 @@ pub(crate) fn command(name: &str) -> Option<Kind<'static>> {
         "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" | "flatfrac" => Kind::Fraction,
         "sqrt" => Kind::Root,
         "binom" | "dbinom" | "tbinom" => Kind::Binomial,
-        "boxed" | "fbox" => Kind::Box,
+        "boxed" | "fbox" | "framebox" => Kind::Box,
         "sum" => Kind::Sum,
         "prod" => Kind::Product,
         "pi" => Kind::Pi,

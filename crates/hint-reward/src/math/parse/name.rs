@@ -6,7 +6,7 @@ use crate::math::fuel::Stop;
 use crate::math::lex::literal::{Commas, read_literal};
 use crate::math::lex::token::{Kind, Token};
 use crate::math::parse::parser::{Parser, into_expr, is_sentence_word};
-use crate::math::parse::stance::{has, words_of};
+use crate::math::parse::stance::changes_name;
 use crate::math::tree::node::{Expr, Function, INDEX, Node, Rational, Relation};
 use crate::number::word::cardinal;
 
@@ -496,23 +496,6 @@ impl<'a> Parser<'_, 'a, '_> {
         }
         Ok(Node::text(&text))
     }
-}
-
-/// Whether words in front of an equation name something else than its value: `twice x = 5`, `unless x = 5`.
-fn changes_name(text: &str) -> bool {
-    const CHANGES: [&str; 11] = [
-        "twice", "thrice", "half", "double", "triple", "minus", "negative", "over", "under",
-        "above", "below",
-    ];
-    const EXCLUDES: [&str; 6] = ["unless", "without", "except", "besides", "never", "whenever"];
-    let mut words = words_of(text).peekable();
-    while let Some(word) = words.next() {
-        let of_a_name = words.peek().is_some_and(|next| next.len() == 1);
-        if has(&EXCLUDES, word) || (has(&CHANGES, word) && of_a_name) {
-            return true;
-        }
-    }
-    false
 }
 
 /// An integer by its digits in a base.

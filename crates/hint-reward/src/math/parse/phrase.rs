@@ -181,6 +181,8 @@ fn statement(words: &[&str]) -> Option<&'static str> {
         ["it", "cannot", "be", "determined"] | ["can", "not", "be", "determined"] => {
             "cannot be determined"
         }
+        ["odd", "function"] | ["an", "odd", "function"] => "odd",
+        ["even", "function"] | ["an", "even", "function"] => "even",
         ["neither", "even", "nor", "odd"] | ["neither", "odd", "nor", "even"] => "neither",
         ["quadrant", "i" | "1"] | ["first", "quadrant"] => "first quadrant",
         ["quadrant", "ii" | "2"] | ["second", "quadrant"] => "second quadrant",

@@ -83,7 +83,7 @@ pub(super) fn is_no_counter(word: &str) -> bool {
     const SIGNS: &[char] = &[
         '万', '萬', '億', '亿', '兆', '千', '百', '以', '未', '超', '余', '多', '不', '非', '没',
         '或', '約', '约', '倍', '的', 'の', '加', '减', '減', '乘', '除', '倒', '反', '负', '負',
-        '半', '천', '백', '억', '조', '배', '더', '빼', '만',
+        '半', '반', '천', '백', '억', '조', '배', '더', '빼', '만',
     ];
     const DENIALS: [&str; 5] = ["아니", "아닙", "않", "ない", "ません"];
     // `种不同的排法`
@@ -231,6 +231,45 @@ pub(crate) fn opens_anew(text: &str) -> bool {
                 || (has(&["second"], first) && has(&["thought"], next))
                 || has(&["mistake", "bad"], first)
         })
+}
+
+/// Whether words in front of an equation name something else than its value: `twice x = 5`, `unless x = 5`.
+pub(super) fn changes_name(text: &str) -> bool {
+    const CHANGES: [&str; 11] = [
+        "twice", "thrice", "half", "double", "triple", "minus", "negative", "over", "under",
+        "above", "below",
+    ];
+    const EXCLUDES: [&str; 6] = ["unless", "without", "except", "besides", "never", "whenever"];
+    // Of another value, whatever it is of: `its square = 5`.
+    const OTHERS: [&str; 14] = [
+        "double",
+        "twice",
+        "thrice",
+        "triple",
+        "half",
+        "reciprocal",
+        "inverse",
+        "opposite",
+        "wrong",
+        "incorrect",
+        "error",
+        "bound",
+        "others",
+        "old",
+    ];
+    if words_of(text).any(|word| has(&OTHERS, word))
+        || words_of(text).next().is_some_and(|word| has(&["its"], word))
+    {
+        return true;
+    }
+    let mut words = words_of(text).peekable();
+    while let Some(word) = words.next() {
+        let of_a_name = words.peek().is_some_and(|next| next.len() == 1);
+        if has(&EXCLUDES, word) || (has(&CHANGES, word) && of_a_name) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -365,7 +365,12 @@ impl Expr {
     /// `=` when only the right side is the answer.
     pub(crate) fn is_label(&self) -> bool {
         match self {
-            Self::Symbol(_) => true,
+            // `¬x = 5` and `x_{wrong} = 5` name another value than x.
+            Self::Symbol(name) => {
+                const OTHERS: [&str; 5] = ["wrong", "false", "other", "old", "error"];
+                let index = name.split_once('_').map_or("", |(_, index)| index);
+                !name.starts_with("neg ") && !OTHERS.contains(&index)
+            }
             Self::Call(Function::Named(_), arguments) => arguments
                 .iter()
                 .all(|argument| argument.is_label() || argument.as_number().is_some()),
