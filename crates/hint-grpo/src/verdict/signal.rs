@@ -1,7 +1,8 @@
 //! Groups without a signal: the shares that count for a method, and the cost of drawing others in their place.
 
 use hint_rollout::collect::curriculum::DynamicSampling;
-use hint_rollout::collect::hinted::Combine as _;
+use hint_rollout::collect::hinted::{Combine as _, Taught};
+use hint_rollout::hint::source::HintSourceConfig;
 
 use super::history::{EQUAL_UNTAUGHT, RIGHT_UNTAUGHT, WRONG_AFTER_HINTS, WRONG_UNTAUGHT};
 use super::{History, percent};
@@ -28,7 +29,16 @@ impl Shares {
     pub(super) fn of(config: &GrpoConfig) -> Self {
         let is_credited = is_taught(config) && !config.loss.credit.form.ignores_zero_advantage();
         if is_credited {
-            Self { wrong: WRONG_UNTAUGHT, right: RIGHT_UNTAUGHT, equal: EQUAL_UNTAUGHT }
+            let taught = config.rollout.combine.teaching().map(|teaching| teaching.completions);
+            let of_peers = config.rollout.source == HintSourceConfig::PeerSuccess;
+            // A group without a success has nothing to show, and no correct completion to teach.
+            let never_wrong = of_peers || taught == Some(Taught::Correct);
+            let never_right = taught == Some(Taught::Wrong);
+            Self {
+                wrong: if never_wrong { WRONG_AFTER_HINTS } else { WRONG_UNTAUGHT },
+                right: if never_right { metrics::ROLLOUT_ALL_RIGHT_FRAC } else { RIGHT_UNTAUGHT },
+                equal: EQUAL_UNTAUGHT,
+            }
         } else {
             Self {
                 wrong: WRONG_AFTER_HINTS,

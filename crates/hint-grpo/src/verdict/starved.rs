@@ -3,6 +3,7 @@
 use hint_rollout::collect::curriculum::ProblemSelection;
 use hint_rollout::collect::hinted::HintTrigger;
 use hint_rollout::hint::leak::LeakAction;
+use hint_rollout::hint::source::HintSourceConfig;
 
 use super::signal::{BOUND, Redrawn, Shares, is_graded, is_taught, redraws};
 use super::{Condition, Found, History, Rule, percent};
@@ -89,7 +90,8 @@ fn with_agreement(mut found: Found, history: &History) -> Found {
     let collapsed = history.mean(metrics::ROLLOUT_COLLAPSED_FRAC);
     if let Some(collapsed) = collapsed.filter(|collapsed| *collapsed > AGREE) {
         let agree = percent(collapsed);
-        found.evidence = format!("{}; {agree} of them agree on one answer", found.evidence);
+        found.evidence =
+            format!("{}; {agree} of the all-wrong groups agree on one answer", found.evidence);
         found.advice += "; where all completions agree, the reference may be wrong (`hint-rl audit`), or the policy \
                          explores too little (`rollout.sampling.temperature`)";
     }
@@ -109,7 +111,7 @@ fn advice(history: &History, config: &GrpoConfig) -> String {
         _ => "or mix easier problems in",
     };
     if is_taught(config) {
-        return advice_on_teaching(config);
+        return advice_on_teaching(config, easier);
     }
     let is_hinted = history.mean(metrics::HINT_HINTED_FRAC).is_some_and(|hinted| hinted > 0.0);
     if is_hinted {
@@ -128,11 +130,16 @@ fn advice(history: &History, config: &GrpoConfig) -> String {
     }
 }
 
-fn advice_on_teaching(config: &GrpoConfig) -> String {
+fn advice_on_teaching(config: &GrpoConfig, easier: &str) -> String {
     if config.loss.credit.form.ignores_zero_advantage() {
         return "the hint weighs advantages, and these groups have none: take another `loss.credit.form` or \
                 `rollout.combine`, or mix easier problems in"
             .to_owned();
+    }
+    if config.rollout.source == HintSourceConfig::PeerSuccess {
+        return format!(
+            "a group without a success has no hint: take another `rollout.source`, {easier}"
+        );
     }
     let hints = "hints reach few of the completions that they should teach: look for problems without one (`hint-rl \
                  audit`)";

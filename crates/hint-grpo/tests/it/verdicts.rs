@@ -415,6 +415,30 @@ fn equal_rewards_are_no_lack_where_a_hint_credits_tokens() {
 }
 
 #[test]
+fn groups_that_a_method_never_teaches_lack_a_signal() {
+    let verdict = |config: &GrpoConfig, name: &'static str, share: f64, taught: f64| {
+        let values = [
+            (name, share),
+            (metrics::FRAC_REWARD_ZERO_STD, share),
+            (metrics::HINT_HINTED_FRAC, 0.0),
+            (metrics::HINT_TAUGHT_FRAC, taught),
+        ];
+        RunVerdict::of(&history(40, 40, &values), config)
+    };
+    let mut peers = teaching();
+    peers.rollout.source = HintSourceConfig::PeerSuccess;
+    let starved = verdict(&peers, metrics::ROLLOUT_ALL_WRONG_FRAC, 0.7, 0.3);
+    assert_eq!(starved.condition(), Some(Condition::Starved));
+    let advice = &starved.findings[0].advice;
+    assert!(advice.contains("a group without a success has no hint"), "{advice}");
+    let mut wrong = teaching();
+    wrong.rollout.combine =
+        CombineRule::Teach { completions: Taught::Wrong, contrast: Contrast::None, samples: false };
+    let saturated = verdict(&wrong, metrics::ROLLOUT_ALL_RIGHT_FRAC, 0.85, 0.15);
+    assert_eq!(saturated.condition(), Some(Condition::Saturated));
+}
+
+#[test]
 fn a_teacher_whose_hints_are_dropped_leaves_a_run_starved() {
     let mut config = teaching();
     config.rollout.leak_guard.action = LeakAction::Drop;
