@@ -50,7 +50,6 @@ mod probe;
 mod sample;
 mod sft;
 mod shards;
-mod state_file;
 mod teacher;
 mod teacher_scores;
 mod undo;
@@ -543,7 +542,7 @@ impl Learner {
         self.guard.state()
     }
 
-    /// Restores what [`Learner::write_state`] wrote, and the value of [`Learner::state`], after `updates` optimizer steps.
+    /// Restores the tensors of [`Learner::state_parts`], and the value of [`Learner::state`], after `updates` optimizer steps.
     pub(crate) fn load_state(
         &mut self,
         updates: u64,

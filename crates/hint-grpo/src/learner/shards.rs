@@ -8,7 +8,9 @@ use super::column::dim;
 use crate::config::GrpoConfig;
 use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
-use crate::optim::{FlatBuffer, Optimizer, Shard, clip_factor, clip_grad_norm, len, norm_of, part};
+use crate::optim::{
+    FlatBuffer, Optimizer, Shard, StatePart, clip_factor, clip_grad_norm, len, norm_of, part,
+};
 
 /// The buffers of an optimizer whose state several processes share.
 ///
@@ -105,6 +107,28 @@ impl Learner {
         self.shards.is_some() && !self.processes.is_alone()
     }
 
+    /// The processes that hold the rest of [`Learner::state_parts`].
+    pub(crate) fn holders(&self) -> DataParallel {
+        if self.needs_others() { self.processes.clone() } else { DataParallel::default() }
+    }
+
+    /// The tensors that a resumed run needs, as far as this process holds them: the state of the optimizer, and the average
+    /// that teaches.
+    pub(crate) fn state_parts(&self) -> Vec<StatePart> {
+        let whole = |(name, tensor): (String, Tensor)| StatePart::whole(name, &tensor);
+        let mut parts = tch::no_grad(|| match &self.shards {
+            Some(_) => self.optimizer.state_parts(),
+            None => self.optimizer.state().into_iter().map(whole).collect::<Vec<_>>(),
+        });
+        parts.extend(self.average().into_iter().map(whole));
+        parts
+    }
+
+    /// The tensors of [`Learner::state_parts`], in a process that does not need the others.
+    pub(super) fn state_tensors(&self) -> Vec<(String, Tensor)> {
+        self.state_parts().into_iter().filter_map(StatePart::into_whole).collect()
+    }
+
     /// Bounds the gradient. Returns its norm before.
     pub(super) fn clip(&self) -> Result<f64, GrpoError> {
         let max_norm = self.settings.max_grad_norm;
@@ -134,11 +158,10 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::super::gradients::GradientSum;
-    use super::super::state_file::write_parts;
     use super::*;
     use crate::optim::{
         AdafactorConfig, AdamWConfig, AlgorithmConfig, MuonConfig, OptimizerConfig, ParameterGroup,
-        SgdConfig, StatePart, materialize_gradients,
+        SgdConfig, materialize_gradients, write_parts,
     };
 
     const WORKERS: usize = 6;

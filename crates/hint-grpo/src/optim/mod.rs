@@ -23,6 +23,7 @@ mod schedule;
 mod sgd;
 mod shard;
 mod slot;
+mod state_file;
 
 pub use adafactor::{Adafactor, AdafactorConfig};
 pub use adamw::{AdamW, AdamWConfig};
@@ -38,6 +39,9 @@ pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
 pub use shard::{FlatBuffer, Shard, StatePart};
 pub(crate) use shard::{len, part};
+#[cfg(test)]
+pub(crate) use state_file::write_parts;
+pub(crate) use state_file::write_state;
 
 /// Updates parameters from their gradients.
 ///

@@ -11,6 +11,7 @@ use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::metrics;
 use crate::observer::{Observer, Phase, StepReport, Timings};
+use crate::optim::write_state;
 use crate::rollout_table::RolloutRecord;
 use crate::run_dir::{CheckpointContent, OPTIMIZER, RunDir};
 
@@ -152,7 +153,8 @@ impl RunContext {
         let extra_files = &self.extra_files;
         let write_tensors = |dir: &Path| {
             // First, since the other processes help with it.
-            learner.write_state(Some(&dir.join(OPTIMIZER)))?;
+            let (parts, holders) = (learner.state_parts(), learner.holders());
+            write_state(parts, &holders, Some(&dir.join(OPTIMIZER)))?;
             learner.policy().lock().save(dir)?;
             for write in extra_files {
                 write(dir).map_err(|source| GrpoError::Other { part: "extra file", source })?;

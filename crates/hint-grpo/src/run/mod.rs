@@ -21,6 +21,7 @@ use crate::error::GrpoError;
 use crate::learner::Learner;
 use crate::metrics::{self, Metrics};
 use crate::observer::{Phase, StepReport, Timings};
+use crate::optim::write_state;
 use crate::run_dir::{CheckpointContent, Progress, RunDir};
 use crate::stage::{PolicyGradient, Snapshot, Stage, StageState, Supervised};
 use crate::weights::SharedWeights;
@@ -351,7 +352,7 @@ impl<S: Stage> Run<S> {
         data: &BTreeMap<String, String>,
     ) -> Result<Option<PathBuf>, GrpoError> {
         if self.context.run_dir.is_none() {
-            self.learner.write_state(None)?;
+            write_state(self.learner.state_parts(), &self.learner.holders(), None)?;
             self.last_checkpoint = Some(self.progress.step);
             return Ok(None);
         }

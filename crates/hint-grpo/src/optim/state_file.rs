@@ -1,4 +1,4 @@
-//! The state of the learner in a file, slice by slice.
+//! The state of an optimizer in a file, slice by slice: the counterpart of [`SavedState`](super::SavedState).
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +7,6 @@ use hint_policy::io::{TensorFileWriter, TensorHeader};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::Learner;
 use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::optim::{StatePart, len, part};
@@ -28,35 +27,19 @@ impl Held {
     }
 }
 
-impl Learner {
-    /// Writes the tensors that a resumed run needs to `path`: the state of the optimizer, and the average that teaches. If
-    /// the learner [needs the others](Self::needs_others), every process calls it at the same time, and the first one alone
-    /// has a path.
-    pub(crate) fn write_state(&self, path: Option<&Path>) -> Result<(), GrpoError> {
-        let alone = DataParallel::default();
-        let processes = if self.needs_others() { &self.processes } else { &alone };
-        tch::no_grad(|| write_parts(self.state_parts(), processes, path, SLICE))
-    }
-
-    /// The tensors of [`Learner::write_state`], in a process that does not need the others.
-    pub(super) fn state_tensors(&self) -> Vec<(String, Tensor)> {
-        self.state_parts().into_iter().filter_map(StatePart::into_whole).collect()
-    }
-
-    fn state_parts(&self) -> Vec<StatePart> {
-        let whole = |(name, tensor): (String, Tensor)| StatePart::whole(name, &tensor);
-        let mut parts = match &self.shards {
-            Some(_) => self.optimizer.state_parts(),
-            None => self.optimizer.state().into_iter().map(whole).collect(),
-        };
-        parts.extend(self.average().into_iter().map(whole));
-        parts
-    }
+/// Writes the tensors of which the processes hold these parts to `path`. Every process calls it at the same time, and the
+/// first one alone has a path.
+pub(crate) fn write_state(
+    parts: Vec<StatePart>,
+    processes: &DataParallel,
+    path: Option<&Path>,
+) -> Result<(), GrpoError> {
+    tch::no_grad(|| write_parts(parts, processes, path, SLICE))
 }
 
 /// Writes the tensors of which the processes hold these parts. The first process has the path, and `slice` elements at a
 /// time. The others help it.
-pub(super) fn write_parts(
+pub(crate) fn write_parts(
     mut parts: Vec<StatePart>,
     processes: &DataParallel,
     path: Option<&Path>,
