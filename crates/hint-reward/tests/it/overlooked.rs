@@ -46,6 +46,18 @@ fn a_named_chain_says_its_last_value() {
         ("2/3", r"t=2/3\approx6.7"),
         ("7", r"!\boxed{9=7=7}"),
         ("7", r"!\boxed{7\approx 300}"),
+        ("7", r"!\boxed{x=8=7}"),
+        ("7", r"!\boxed{x=3=4=5=7}"),
+        ("7", r"!\boxed{x=7\approx300}"),
+    ]);
+}
+
+#[test]
+fn a_row_break_may_have_a_length() {
+    check(&[
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\boxed{\begin{pmatrix}1\\[4pt]2\end{pmatrix}}"),
+        (r"\begin{pmatrix}1\\[0.5 em]2\end{pmatrix}", r"\boxed{\begin{pmatrix}1\\2\end{pmatrix}}"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"!\boxed{\begin{pmatrix}1\\[4pt]3\end{pmatrix}}"),
     ]);
 }
 

@@ -136,11 +136,15 @@ fn chain(
     mut relations: Vec<Relation>,
     fuel: &mut Fuel,
 ) -> Result<Vec<Node>, Stop> {
-    // `x = 3 + 3 = 2` says of x that it is 2, however wrong the computation. Without a name, two numbers say nothing.
-    let is_named = matches!(
-        terms[0],
-        Node::Expr(Expr::Symbol(_) | Expr::Call(Function::Named(_), _)) | Node::Text(_)
-    );
+    // `x = 3 + 3 = 2` says of x that it is 2, however wrong the computation. Without a name, or where nothing is computed
+    // as in `x = 8 = 7`, two numbers say nothing.
+    let is_plain =
+        matches!(terms.get(1), Some(Node::Expr(Expr::Number(number))) if number.is_integer());
+    let is_named = !is_plain
+        && matches!(
+            terms[0],
+            Node::Expr(Expr::Symbol(_) | Expr::Call(Function::Named(_), _)) | Node::Text(_)
+        );
     // What follows `≈` only restates the value before it, unless that is a name: `1/3 ≈ 0.33` is 1/3, `x ≈ 2` is 2.
     if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
         if at > 0 || !terms[0].is_label() {

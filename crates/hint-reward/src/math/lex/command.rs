@@ -24,7 +24,7 @@ impl<'a> Lexer<'a, '_> {
                     // A command whose backslash was escaped twice.
                     self.at += 1;
                 } else {
-                    self.push(Kind::RowBreak, 2);
+                    self.push(Kind::RowBreak, 2 + spacing(&rest[1..]));
                 }
             }
             '{' | '}' => {
@@ -333,4 +333,14 @@ fn group_content(text: &str) -> Option<&str> {
         at += 1;
     }
     None
+}
+
+/// The bytes of the length behind a row break, such as `[4pt]`.
+fn spacing(text: &str) -> usize {
+    let length = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let length = length.map_or("", |(length, _)| length);
+    let is_length = ["pt", "ex", "em", "mm", "cm", "in"].iter().any(|unit| {
+        length.strip_suffix(unit).is_some_and(|number| number.trim().parse::<f64>().is_ok())
+    });
+    if is_length { length.len() + 2 } else { 0 }
 }
