@@ -112,8 +112,8 @@ impl Learner {
         if self.needs_others() { self.processes.clone() } else { DataParallel::default() }
     }
 
-    /// The tensors that a resumed run needs, as far as this process holds them: the state of the optimizer, and the average
-    /// that teaches.
+    /// The tensors that a resumed run needs, as far as this process holds them. These are the state of the optimizer, and
+    /// the average that teaches.
     pub(crate) fn state_parts(&self) -> Vec<StatePart> {
         let whole = |(name, tensor): (String, Tensor)| StatePart::whole(name, &tensor);
         let mut parts = tch::no_grad(|| match &self.shards {

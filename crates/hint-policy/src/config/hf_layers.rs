@@ -83,8 +83,8 @@ pub(super) fn rope(raw: &HfConfig, architecture: Architecture) -> Result<Rope, P
 }
 
 /// Sets the row length of pre-training, which may stand beside the scaling. For `LongRoPE`, that one counts, and then the
-/// default of the family. A second length for YaRN or Llama 3, and a factor that is not the ratio, are refused: versions of
-/// transformers disagree on them.
+/// default of the family. A second length for YaRN or Llama 3 is refused, and so is a factor that is not the ratio.
+/// Versions of transformers disagree on them.
 fn set_original_positions(
     raw: &HfConfig,
     family: &Family,

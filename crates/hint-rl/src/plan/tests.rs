@@ -54,7 +54,8 @@ fn weights_and_moments_of_a_trainer_are_counted_and_what_does_not_fit_is_said() 
     // Two moments, of which each of four processes has its part.
     assert_eq!(part("optimizer"), 2 * 4 * parameters / 4);
     assert_eq!((part("decoder"), part("reference")), (0, 0));
-    assert!(part("gradients") >= 5 * parameters);
+    // The sum of the processes takes the place of a part of the gradient.
+    assert!((4 * parameters..5 * parameters).contains(&part("gradients")));
     assert!(!plan.trainer_fits());
     let warning = plan.warnings.first().unwrap();
     assert!(warning.starts_with("a trainer needs ") && warning.contains("--adapters"), "{warning}");
