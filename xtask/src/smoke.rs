@@ -106,9 +106,10 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
     while !first.exists() && child.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    check(Command::new("kill").arg("-INT").arg(child.id().to_string()))?;
+    // Shells start jobs in the background with SIGINT ignored.
+    check(Command::new("kill").arg("-TERM").arg(child.id().to_string()))?;
     let code = child.wait()?.code();
-    ensure!(code == Some(130), "the reproduction was to be stopped; its exit code is {code:?}");
+    ensure!(code == Some(143), "the reproduction was to be stopped; its exit code is {code:?}");
     ensure!(!broken.join("runs/hint").exists(), "the reproduction went on after the signal");
     check(&mut command("broken", &[]))?;
     let results = |name: &str| read(&out.join(name).join("results.csv"));
