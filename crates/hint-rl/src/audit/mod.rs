@@ -8,9 +8,9 @@
 //! hint-rl audit problems.jsonl --json > audit.json; hint-rl report --audit audit.json --html
 //! ```
 //!
-//! Prints the reference answers that no completion could match, by reason and with examples. Prints each hint that
-//! gives the answer or the value of a step away, with the place, or states another answer. Counts are by column, blank
-//! hints included. Answers are compared by `[verifier]` of the configuration. With `--model`, a sample of the problems
+//! Prints the reference answers that no completion could match, by reason and with examples. Counts hints by column:
+//! blank ones, leaks of the answer or of the value of a step, and those with another answer. Prints five of each kind,
+//! with the place; `--json` has all. Answers are compared by `[verifier]` of the configuration. With `--model`, a sample of the problems
 //! is answered with and without hints: those of the columns, or of `rollout.source`. With `--json`, the same is one JSON
 //! object, which `hint-rl report` shows as a page. Ends with exit code 1 if a reference is unusable, or a hint is of a
 //! kind that `--deny` names. Takes about a second for ten thousand problems.
