@@ -324,14 +324,13 @@ fn another_rubric_of_a_collector_of_ones_own_is_refused_by_name() {
 }
 
 #[test]
-fn another_engine_of_a_supervised_evaluator_is_refused_by_name() {
+fn another_engine_or_verifier_of_a_supervised_evaluator_is_refused_by_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let run = |steps, name| {
+    let run = |steps, engine, rubric| {
         let mut config = run_config();
         config.run.steps = steps;
         let policy = SharedPolicy::new(tiny_policy(7));
-        let engine = NamedEngine(LocalEngine::new(policy.clone(), vec![STOP]), name);
-        let rubric = lenient_rubric();
+        let engine = NamedEngine(LocalEngine::new(policy.clone(), vec![STOP]), engine);
         let evaluator = Collector::new(engine, Digits, rubric, config.rollout.clone())?;
         let run_dir = RunDir::resume_or_create(dir.path(), &config)?;
         let mut trainer = SupervisedTrainer::builder(policy, config)
@@ -340,8 +339,16 @@ fn another_engine_of_a_supervised_evaluator_is_refused_by_name() {
             .build()?;
         trainer.run(&[Demonstration::new("a", vec![3], vec![4, STOP])][..]).map(|_| ())
     };
-    run(1, Some("beams of 4")).expect("the run works");
-    let error = run(2, Some("beams of 8")).expect_err("another engine").to_string();
+    let configured = VerifierConfig::default().build().expect("a verifier").name();
+    let usual = || Rubric::new(VerifierConfig::default().build().expect("a verifier"));
+    run(1, Some("beams of 4"), usual()).expect("the run works");
+    let error = run(2, Some("beams of 8"), usual()).expect_err("another engine").to_string();
     assert!(error.contains("engine: \"beams of 4\" there, \"beams of 8\" here"), "{error}");
-    run(2, Some("beams of 4")).expect("the same engine");
+
+    // Its name begins with that of the configured one.
+    let longer = format!("{configured} of pairs");
+    let own = verifier_from_fn(longer.clone(), |_| Judgment::new(Verdict::Correct));
+    let error = run(2, Some("beams of 4"), Rubric::new(own)).expect_err("another verifier");
+    assert!(error.to_string().contains(&format!("own 1 {longer}")), "{error}");
+    run(2, Some("beams of 4"), usual()).expect("the same parts");
 }

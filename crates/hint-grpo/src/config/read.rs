@@ -10,7 +10,7 @@ impl GrpoConfig {
     /// As [`GrpoConfig::from_toml`], after setting single keys: `run.steps=200`,
     /// `optimizer.schedule.decay.type=cosine`. A prefix `grpo.` is allowed. The value is TOML, or a
     /// text without quotes. Setting the `type` of a table drops its other keys, which belong to the
-    /// type that was there.
+    /// type that was there. A table without a `type` changes keys of its default.
     ///
     /// `loss.importance_correction` truncates at 2 by default if `run.ahead` is not 0. It stays off where the ratio has the
     /// engine's log-probabilities, and where sampling truncates.
@@ -126,6 +126,9 @@ enum Step {
 
 /// Reads everything that can be read, and names the rest.
 fn read(mut table: Value) -> Result<(GrpoConfig, Vec<String>), ConfigError> {
+    let default = Value::try_from(GrpoConfig::default())
+        .map_err(|error| ConfigError::Syntax { message: error.to_string() })?;
+    take_default_choices(&mut table, &default);
     let mut refused = Vec::new();
     let config = loop {
         let error = match table.clone().try_into::<GrpoConfig>() {
@@ -156,6 +159,27 @@ fn read(mut table: Value) -> Result<(GrpoConfig, Vec<String>), ConfigError> {
     };
     let violations = refused.into_iter().map(describe).collect();
     Ok((config, violations))
+}
+
+/// Adds the `type` of the default where a table lacks it, with the default's other keys that are not given. So
+/// `loss.objective.clip_high` alone changes the default objective.
+fn take_default_choices(value: &mut Value, default: &Value) {
+    let (Value::Table(table), Value::Table(default)) = (value, default) else { return };
+    if default.contains_key("type") {
+        if !table.contains_key("type") {
+            for (key, value) in default {
+                table.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        if table.get("type") != default.get("type") {
+            return;
+        }
+    }
+    for (key, value) in table.iter_mut() {
+        if let Some(default) = default.get(key) {
+            take_default_choices(value, default);
+        }
+    }
 }
 
 /// The innermost place without which the reader has another complaint, or none. It reads in order, so places behind are

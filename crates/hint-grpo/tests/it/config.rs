@@ -89,6 +89,22 @@ fn variables_of_the_chat_template_have_names_of_their_own() {
 }
 
 #[test]
+fn a_key_of_a_default_choice_needs_no_type() {
+    let read = |overrides: &[&str]| GrpoConfig::from_toml_with("", overrides.iter().copied());
+    let short = read(&["loss.objective.clip_high=0.3"]).expect("a key of the default objective");
+    let long = ["loss.objective.type=clipped_surrogate", "loss.objective.clip_high=0.3"];
+    assert_eq!(short, read(&long).expect("the same objective, written out"));
+    assert_ne!(short, GrpoConfig::default());
+
+    let error = read(&["loss.objective.clip_hgh=0.3"]).expect_err("an unknown key").to_string();
+    assert!(error.contains("loss.objective.clip_hgh: unknown key"), "{error}");
+    assert!(error.contains("did you mean `clip_high`?"), "{error}");
+    // A key of another choice is refused under the default one.
+    let error = read(&["loss.objective.max_ratio=5.0"]).expect_err("a key of `cispo`").to_string();
+    assert!(error.contains("loss.objective.max_ratio: unknown key"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_of_a_choice_or_a_list_comes_with_the_nearest_one_of_that_choice() {
     let text = "
         loss.objective = { type = \"cispo\", max_ratio = 5.0, max_ratoi = 4.0 }

@@ -97,17 +97,22 @@ impl Rubric {
 
     /// The parts with their weights, for the record of a run, such as `1 ExactMatch { whole_text: false } + 0.1 short`.
     pub fn description(&self) -> String {
-        let first = match &self.source {
-            VerdictSource::Verifier(verifier) => verifier.name(),
-            VerdictSource::Reward { reward, threshold } => {
-                format!("{} > {threshold}", reward.description())
-            }
-        };
+        let first = self.verdict_source();
         let others = self
             .parts
             .iter()
             .map(|(weight, reward)| format!(" + {weight} {}", reward.description()));
         std::iter::once(format!("{} {first}", self.source_weight)).chain(others).collect()
+    }
+
+    /// What verdicts come from: the verifier's name, or the reward and its threshold.
+    pub fn verdict_source(&self) -> String {
+        match &self.source {
+            VerdictSource::Verifier(verifier) => verifier.name(),
+            VerdictSource::Reward { reward, threshold } => {
+                format!("{} > {threshold}", reward.description())
+            }
+        }
     }
 
     /// Whether two extracted answers are equal to the verifier. A rubric whose verdict comes from a reward

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use hint_reward::Rubric;
 use hint_reward::verifier::VerifierConfig;
 use hint_rollout::data::Problems;
 use hint_rollout::error::Violations;
@@ -213,11 +212,12 @@ impl Stage for Supervised {
             .filter(|(axis, _)| ["engine", "format"].contains(axis))
             .map(|(axis, name)| (axis.to_owned(), name))
             .collect::<BTreeMap<_, _>>();
-        let own = self.evaluator.as_ref().map(|evaluator| evaluator.rubric().description());
-        let configured = self.verifier.build().map(|verifier| Rubric::new(verifier).description());
+        let configured = self.verifier.build().map(|verifier| verifier.name());
         let own =
-            own.filter(|own| configured.is_ok_and(|configured| !own.starts_with(&configured)));
-        parts.extend(own.map(|own| ("rubric".to_owned(), format!("own {own}"))));
+            self.evaluator.as_ref().map(Collector::rubric).filter(|own| {
+                configured.is_ok_and(|configured| own.verdict_source() != configured)
+            });
+        parts.extend(own.map(|own| ("rubric".to_owned(), format!("own {}", own.description()))));
         parts
     }
 
