@@ -19,17 +19,17 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
 mod ours;
+mod peer;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use hint_policy::config::Architecture;
-use hint_policy::{CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy};
+use hint_policy::{CausalLm, ModelConfig, Policy};
 use serde_json::{Value, json};
 use tch::Device;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use self::peer::{Peer, Result, cache, environment, model_folder, option, processor, rate};
 
 fn main() -> Result<()> {
     // `cargo bench` adds `--bench`.
@@ -44,27 +44,10 @@ fn main() -> Result<()> {
     }
 }
 
-fn option(args: &[String], name: &str, default: &str) -> String {
-    let at = args.iter().position(|arg| arg == name);
-    at.and_then(|at| args.get(at + 1)).map_or(default, String::as_str).to_owned()
-}
-
-fn cache() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    Ok(base.or_else(home).ok_or("no HOME")?.join("hint-rl"))
-}
-
 fn compare(args: &[String]) -> Result<()> {
-    let cache = cache()?;
-    let default = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let model = PathBuf::from(option(args, "--model", &default.to_string_lossy()));
-    let folder = if model.is_dir() {
-        model
-    } else if model.as_os_str() == "qwen2.5-1.5b" {
-        random_weights(&cache)?
-    } else {
-        converted(&model, &cache)?
+    let folder = match option(args, "--model", "").as_str() {
+        "qwen2.5-1.5b" => random_weights(&cache()?)?,
+        _ => model_folder(args)?,
     };
     let vllm = option(args, "--vllm", "");
     let limits = [("--bandwidth", 1e9), ("--peak", 1e12)].map(|(name, unit)| {
@@ -90,11 +73,12 @@ fn compare(args: &[String]) -> Result<()> {
         Ok(path)
     };
     let transformers = match option(args, "--transformers", "").as_str() {
-        "" => environment(&script("environment.py", include_str!("environment.py"))?)?,
+        "" => environment("vs-transformers")?,
         python => PathBuf::from(python),
     };
     let peer = script("peer.py", include_str!("peer.py"))?;
     let vllm_peer = script("vllm_peer.py", include_str!("vllm_peer.py"))?;
+    println!("{}, {} threads\n", processor(), settings["threads"]);
     println!("| task | precision | side | tok/s | least to most | ours is faster by | peak GiB |");
     println!("|---|---|---|---|---|---|---|");
     for task in option(args, "--tasks", "generate,ragged,train").split(',') {
@@ -129,14 +113,17 @@ fn compare(args: &[String]) -> Result<()> {
                 started.iter_mut().for_each(Peer::stop);
                 peers.extend(started);
             }
-            let own = peers[0].median();
+            let own = peers[0].spread(rate)?.median;
             for peer in &peers {
-                let (median, (least, most)) = (peer.median(), peer.extremes());
+                let found = peer.spread(rate)?;
                 println!(
-                    "| {task} | {precision} | {} | {median:.0} | {least:.0} to {most:.0} | {:.2} | {:.2} |",
+                    "| {task} | {precision} | {} | {:.0} | {:.0} to {:.0} | {:.2} | {:.2} |",
                     peer.name,
-                    own / median,
-                    peer.peak,
+                    found.median,
+                    found.least,
+                    found.most,
+                    own / found.median,
+                    peer.newest("peak_gib")?,
                 );
             }
             // Of the work for a token and the limit on it.
@@ -146,7 +133,7 @@ fn compare(args: &[String]) -> Result<()> {
             ];
             for (of, work, limit, name) in shares {
                 if let (Some(limit), true) = (limit, of == task) {
-                    let share = own * peers[0].work[work].as_f64().ok_or("no work")? / limit;
+                    let share = own * peers[0].newest(work)? / limit;
                     println!(
                         "\n{task} in {precision} reaches {:.1} % of the {name}\n",
                         100.0 * share
@@ -156,15 +143,6 @@ fn compare(args: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The folder that holds the weights of a GGUF file in the form that every side reads.
-fn converted(gguf: &Path, cache: &Path) -> Result<PathBuf> {
-    let folder = cache.join("vs-transformers/smollm2");
-    if !folder.join("model.safetensors").is_file() {
-        LoadedModel::load(gguf, &LoadOptions::default())?.save(&folder)?;
-    }
-    Ok(folder)
 }
 
 /// A folder of random weights in the shape of Qwen2.5-1.5B.
@@ -207,96 +185,4 @@ fn settings(batch: usize, requests: usize, rows: usize) -> Value {
         "batch": batch, "lengths": vec![128; prompts.len()], "prompts": prompts,
         "ragged_prompts": ragged_prompts, "ragged_lengths": ragged_lengths, "rows": rows,
     })
-}
-
-/// The Python of an environment with transformers and the torch of the setup.
-fn environment(script: &Path) -> Result<PathBuf> {
-    let output = Command::new("python3").arg(script).stderr(Stdio::inherit()).output()?;
-    if output.status.success() {
-        return Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()));
-    }
-    Err(format!("no environment with transformers was made: {}", output.status).into())
-}
-
-/// One side: a process that runs a task for each line it is sent.
-struct Peer {
-    name: &'static str,
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    rates: Vec<f64>,
-    peak: f64,
-    /// The newest answer.
-    work: Value,
-}
-
-impl Peer {
-    fn start(
-        name: &'static str,
-        command: &mut Command,
-        folder: &Path,
-        precision: &str,
-        settings: &Value,
-    ) -> Result<Self> {
-        let file = std::env::temp_dir().join(format!("vs-{}.json", std::process::id()));
-        std::fs::write(&file, settings.to_string())?;
-        let mut child = command
-            .arg(folder)
-            .arg(precision)
-            .arg(file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()?;
-        let input = child.stdin.take().ok_or("no input")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(Self { name, child, input, output, rates: Vec::new(), peak: 0.0, work: Value::Null })
-    }
-
-    fn run(&mut self, task: &str) -> Result<()> {
-        writeln!(self.input, "{task}")?;
-        self.input.flush()?;
-        let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            return Err(
-                format!("{} ended before it answered; see what it printed", self.name).into()
-            );
-        }
-        let answer: Value = serde_json::from_str(&line)?;
-        let field = |name: &str| answer[name].as_f64().ok_or_else(|| format!("no {name}"));
-        self.rates.push(field("tokens")? / field("seconds")?);
-        self.peak = field("peak_gib")?;
-        self.work = answer;
-        Ok(())
-    }
-
-    /// Tokens per second of the runs except the first, in ascending order.
-    fn sorted(&self) -> Vec<f64> {
-        let mut rates = self.rates[1..].to_vec();
-        rates.sort_by(f64::total_cmp);
-        rates
-    }
-
-    fn median(&self) -> f64 {
-        let rates = self.sorted();
-        rates[rates.len() / 2]
-    }
-
-    fn extremes(&self) -> (f64, f64) {
-        let rates = self.sorted();
-        (rates[0], rates[rates.len() - 1])
-    }
-}
-
-impl Peer {
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }

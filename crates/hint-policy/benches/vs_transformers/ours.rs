@@ -1,10 +1,14 @@
 //! Our side: runs a task for each line of the input, and answers with one line of JSON.
+//!
+//! `decode`, `score` and `backward` take sizes behind their names; `hint-rl`'s benchmark `growth` asks for them.
 
+use std::cell::Cell;
 use std::io::BufRead;
 use std::time::Instant;
 
 use hint_policy::runtime::fused::{self, AdamWStep};
 use hint_policy::runtime::{FastPath, device_memory};
+use hint_policy::sampling::sample_until;
 use hint_policy::{
     CausalLm, DeviceChoice, LoadOptions, Policy, SampleOptions, SampleRequest, SamplingParams,
     ScoreOptions, TokenBatch, TokenRow, sample,
@@ -29,12 +33,23 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     let policy = CausalLm::load(folder, &LoadOptions { compute, device, base: None })?;
     let mut moments = None;
     for line in std::io::stdin().lock().lines() {
-        let start = Instant::now();
-        let tokens = match line?.trim() {
-            "generate" => generate(&policy, &settings, "prompts", "lengths")?,
-            "ragged" => generate(&policy, &settings, "ragged_prompts", "ragged_lengths")?,
-            "train" => train(&policy, &settings, &mut moments)?,
-            other => return Err(format!("no task {other}").into()),
+        let line = line?;
+        let mut parts = line.split_whitespace();
+        let task = parts.next().unwrap_or_default();
+        let sizes = parts.map(str::parse::<usize>).collect::<std::result::Result<Vec<_>, _>>()?;
+        let mut start = Instant::now();
+        let tokens = match (task, sizes.as_slice()) {
+            ("generate", []) => generate(&policy, &settings, "prompts", "lengths")?,
+            ("ragged", []) => generate(&policy, &settings, "ragged_prompts", "ragged_lengths")?,
+            ("train", []) => train(&policy, &settings, &mut moments)?,
+            ("decode", &[rows, prompt, new]) => {
+                let (tokens, since) = decode(&policy, rows, prompt, new)?;
+                start = since;
+                tokens
+            }
+            ("score", &[rows, length]) => score(&policy, rows, length)?,
+            ("backward", &[rows, length]) => backward(&policy, rows, length)?,
+            _ => return Err(format!("no task {line}").into()),
         };
         if let Device::Cuda(index) = device {
             tch::Cuda::synchronize(i64::try_from(index)?);
@@ -106,6 +121,62 @@ fn generate(policy: &CausalLm, settings: &Value, prompts: &str, lengths: &str) -
     Ok(samples.iter().flatten().map(|sample| sample.tokens.len()).sum())
 }
 
+/// The words of the row `row`, the same on every side.
+fn words(policy: &CausalLm, row: usize, length: usize) -> Result<Vec<u32>> {
+    let vocab = policy.config().vocab_size - 1;
+    (0..length).map(|at| Ok(u32::try_from(1 + (31 * row + 97 * at) % vocab)?)).collect()
+}
+
+/// Completions of one prompt: the tokens behind the first one of each row, and the time when all rows had that.
+fn decode(policy: &CausalLm, rows: usize, prompt: usize, new: usize) -> Result<(usize, Instant)> {
+    let request = SampleRequest {
+        prompt: words(policy, 0, prompt)?,
+        num_completions: rows,
+        seed: 1,
+        params: SamplingParams { max_new_tokens: new, ..SamplingParams::default() },
+    };
+    let options = SampleOptions { max_batch: rows, ..SampleOptions::default() };
+    let started = Cell::new(Instant::now());
+    let watch = |_request: usize, tokens: &[u32]| {
+        if tokens.len() == 1 {
+            started.set(Instant::now());
+        }
+        false
+    };
+    let samples = sample_until(policy, &[request], &options, &watch)?;
+    let tokens = samples.iter().flatten().map(|sample| sample.tokens.len() - 1).sum();
+    Ok((tokens, started.get()))
+}
+
+/// Log-probabilities of all tokens but the first of each row.
+fn score(policy: &CausalLm, rows: usize, length: usize) -> Result<usize> {
+    let rows = (0..rows).map(|row| words(policy, row, length)).collect::<Result<Vec<_>>>()?;
+    let batch = TokenBatch::new(&scored(&rows), policy.device())?;
+    let scores = tch::no_grad(|| policy.score(&batch, &ScoreOptions::default()))?;
+    // Where they are read.
+    let _ = scores.logprobs.sum(Kind::Float).double_value(&[]);
+    Ok(batch.completion_tokens())
+}
+
+/// Log-probabilities, entropy and gradients of one micro-batch.
+fn backward(policy: &CausalLm, rows: usize, length: usize) -> Result<usize> {
+    let rows = (0..rows).map(|row| words(policy, row, length)).collect::<Result<Vec<_>>>()?;
+    let batch = TokenBatch::new(&scored(&rows), policy.device())?;
+    let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
+    let pass = policy.forward(&batch, &options)?;
+    let loss = -pass.scores().logprobs.mean(Kind::Float);
+    pass.backward(&loss)?;
+    for parameter in policy.parameters() {
+        let _ = parameter.tensor.grad().zero_();
+    }
+    Ok(rows.iter().map(Vec::len).sum())
+}
+
+/// Rows whose first token is the prompt.
+fn scored(rows: &[Vec<u32>]) -> Vec<TokenRow<'_>> {
+    rows.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect()
+}
+
 /// State of AdamW.
 struct Moments {
     pairs: Vec<(Tensor, Tensor)>,
@@ -118,9 +189,7 @@ fn train(policy: &CausalLm, settings: &Value, moments: &mut Option<Moments>) -> 
     let micro_batch = number(settings, "own_micro_batch")?;
     let all_tokens: usize = rows.iter().map(|ids| ids.len() - 1).sum();
     for part in rows.chunks(micro_batch) {
-        let rows: Vec<_> =
-            part.iter().map(|ids| TokenRow { prompt: &ids[..1], completion: &ids[1..] }).collect();
-        let batch = TokenBatch::new(&rows, policy.device())?;
+        let batch = TokenBatch::new(&scored(part), policy.device())?;
         let options = ScoreOptions { entropy: true, ..ScoreOptions::default() };
         let pass = policy.forward(&batch, &options)?;
         let loss = -pass.scores().logprobs.sum(Kind::Float) / all_tokens as f64;

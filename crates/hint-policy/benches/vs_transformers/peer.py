@@ -1,6 +1,7 @@
 """The transformers side of vs_transformers: reads one line per run from stdin and answers with one JSON line.
 
-Arguments: the model folder, the precision (float32 or bfloat16), and a JSON file of the tasks' settings.
+Arguments: the model folder, the precision (float32 or bfloat16), and a JSON file of the tasks' settings. `decode`, `score`
+and `backward` take sizes behind their names.
 """
 
 import json
@@ -68,6 +69,52 @@ def run_train():
     return ids.numel()
 
 
+class Started(transformers.StoppingCriteria):
+    """The time when every row has its first token."""
+
+    time = None
+
+    def __call__(self, ids, scores, **_):
+        self.time = self.time or time.perf_counter()
+        return torch.zeros(len(ids), dtype=torch.bool, device=device)
+
+
+def words(row, length):
+    """The words of a row, the same on every side."""
+    model = models.get("generate") or models["train"][0]
+    vocab = model.config.vocab_size - 1
+    return [1 + (31 * row + 97 * at) % vocab for at in range(length)]
+
+
+def run_decode(rows, prompt, new):
+    ids, started = torch.tensor([words(0, prompt)] * rows, device=device), Started()
+    models["generate"].generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+        pad_token_id=0, eos_token_id=None, max_new_tokens=new,
+        stopping_criteria=transformers.StoppingCriteriaList([started]),
+    )
+    return rows * (new - 1), time.perf_counter() - started.time
+
+
+def run_score(rows, length):
+    ids = torch.tensor([words(row, length) for row in range(rows)], device=device)
+    with torch.no_grad():
+        logprobs(models["generate"], ids, length - 1).gather(-1, ids[:, 1:, None]).sum().item()
+    return rows * (length - 1)
+
+
+def run_backward(rows, length):
+    """Log-probabilities, entropy and gradients of one micro-batch."""
+    model, _ = models["train"]
+    ids = torch.tensor([words(row, length) for row in range(rows)], device=device)
+    logp = logprobs(model, ids, length - 1)
+    with torch.no_grad():
+        entropy = -(logp.exp() * logp).sum(-1).mean()
+    (-logp.gather(-1, ids[:, 1:, None]).mean()).backward()
+    model.zero_grad(set_to_none=False)
+    return ids.numel()
+
+
 def run_step():
     """A training step: completions, their log-probabilities under a reference policy, a gradient."""
     generated = run_generate()
@@ -91,20 +138,22 @@ def logprobs(model, part, scored):
 
 
 for line in sys.stdin:
-    task = line.strip()
-    if task in ("train", "step") and "train" not in models:
+    task, *sizes = line.split()
+    if task in ("train", "step", "backward") and "train" not in models:
         model = load(torch.float32).train()
         models["train"] = (model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=device != "cpu" or None))
     if task == "step":
         # It samples from the weights that it trains, and no part of them drops out.
         models["generate"] = models["train"][0]
-    elif task != "train" and "generate" not in models:
+    elif task not in ("train", "backward") and "generate" not in models:
         models["generate"] = load(dtype).eval()
     start = time.perf_counter()
-    tokens = globals()[f"run_{task}"]()
+    tokens = globals()[f"run_{task}"](*map(int, sizes))
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
+    if isinstance(tokens, tuple):
+        tokens, seconds = tokens
     if device == "cpu":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     else:
