@@ -13,14 +13,56 @@ pub(super) struct Line {
     pub(super) band: Vec<(f64, f64)>,
 }
 
-const SIZE: (f64, f64) = (560.0, 300.0);
+/// An axis.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis<'a> {
+    pub(super) name: &'a str,
+    /// The text of a place on it.
+    pub(super) text: fn(f64) -> String,
+}
+
+impl<'a> From<&'a str> for Axis<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, text: number }
+    }
+}
+
+/// Width and height of a chart, in its own units.
+pub(super) const SIZE: (f64, f64) = (560.0, 300.0);
 const MARGIN: (f64, f64, f64, f64) = (14.0, 12.0, 40.0, 52.0);
 /// Colors of the report's style.
 const COLORS: usize = 7;
 const DASHES: [&str; 4] = ["", "6 3", "2 3", "9 3 2 3"];
 
-/// A chart of lines, with a legend. Nothing without points.
+/// A chart of lines, with a legend, for the page. Nothing without points.
 pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
+    let drawn = drawing([axes.0.into(), axes.1.into()], lines);
+    if drawn.is_empty() {
+        return drawn;
+    }
+    let mut svg = format!(
+        "<figure><h3>{}</h3><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">{drawn}</svg>\
+         <p class=\"legend\">{}: ",
+        escape(title),
+        SIZE.0,
+        SIZE.1,
+        escape(title),
+        escape(axes.1)
+    );
+    for (at_line, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            svg,
+            "<span><svg viewBox=\"0 0 26 8\" width=\"26\" height=\"8\"><polyline {} points=\"0,4 26,4\"/></svg> {}</span> ",
+            stroke(at_line),
+            escape(&line.name)
+        );
+    }
+    svg + "</p></figure>"
+}
+
+/// Axes and lines of a chart of [`SIZE`], as the content of an `svg` element. Nothing without points.
+pub(super) fn drawing(axes: [Axis<'_>; 2], lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let bounds = |values: &dyn Fn() -> Vec<f64>| {
         let values = values();
@@ -41,20 +83,13 @@ pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
         let down = SIZE.1 - bottom - (py - y.0) / (y.1 - y.0) * (SIZE.1 - top - bottom);
         (across, down)
     };
-    let mut svg = format!(
-        "<figure><h3>{}</h3><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
-        escape(title),
-        SIZE.0,
-        SIZE.1,
-        escape(title)
-    );
+    let mut svg = String::new();
     for tick in 0..=4 {
         let share = f64::from(tick) / 4.0;
         let (value, from) = (y.0 + share * (y.1 - y.0), x.0 + share * (x.1 - x.0));
         let (_, down) = at((x.0, value));
         let (across, _) = at((from, y.0));
         let end = SIZE.0 - right;
-        // Writing to a string cannot fail.
         let _ = write!(
             svg,
             "<line class=\"grid\" x1=\"{left}\" x2=\"{end}\" y1=\"{down:.1}\" y2=\"{down:.1}\"/>\
@@ -62,9 +97,9 @@ pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
              <text x=\"{across:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             left - 6.0,
             down + 4.0,
-            number(value),
+            (axes[1].text)(value),
             SIZE.1 - bottom + 16.0,
-            number(from)
+            (axes[0].text)(from)
         );
     }
     for (at_line, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
@@ -91,31 +126,22 @@ pub(super) fn chart(title: &str, axes: (&str, &str), lines: &[Line]) -> String {
             escape(&line.name)
         );
     }
+    let (middle, below, name) = (SIZE.0 / 2.0, SIZE.1 - 6.0, escape(axes[0].name));
     let _ = write!(
         svg,
-        "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text></svg><p class=\"legend\">{}: ",
-        SIZE.0 / 2.0,
-        SIZE.1 - 6.0,
-        escape(axes.0),
-        escape(axes.1)
+        "<text x=\"{middle:.0}\" y=\"{below:.0}\" text-anchor=\"middle\">{name}</text>"
     );
-    for (at_line, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
-        let _ = write!(
-            svg,
-            "<span><svg viewBox=\"0 0 26 8\" width=\"26\" height=\"8\"><polyline {} points=\"0,4 26,4\"/></svg> {}</span> ",
-            stroke(at_line),
-            escape(&line.name)
-        );
-    }
-    svg + "</p></figure>"
+    svg
 }
 
-fn stroke(at: usize) -> String {
+/// The attributes of the line at this place.
+pub(super) fn stroke(at: usize) -> String {
     let dash = DASHES[at / COLORS % DASHES.len()];
     format!("style=\"stroke:var(--c{})\" stroke-dasharray=\"{dash}\"", at % COLORS)
 }
 
-fn number(value: f64) -> String {
+/// A number in few digits.
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 10_000.0 => format!("{:.0}k", value / 1000.0),
         size if size >= 10.0 || size == 0.0 => format!("{value:.0}"),
