@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, check, display};
-use crate::{book, commits, outside, package, scripts, smoke, tidy};
+use crate::{book, commits, counts, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
 /// Sets libtorch up and becomes `cargo run` of the main example.
@@ -51,7 +51,8 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     }
     check(cargo(host).args(["check", "--quiet", "--locked", "--lib"]).args(WITHOUT_LIBTORCH))?;
     package::run(host, &libtorch, package::Checks::Together)?;
-    programs(host)
+    programs(host)?;
+    counts::check(host)
 }
 
 /// Short runs of the programs, and a project outside the workspace.
