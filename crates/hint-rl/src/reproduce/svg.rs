@@ -172,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn an_axis_shows_its_places_by_a_text_of_its_own() {
+        let points = vec![(0.0, 1.0), (8.0, 0.5)];
+        let line = Line { name: "a".to_owned(), points, band: Vec::new() };
+        let powers = Axis { name: "rows", text: |place| number(place.exp2()) };
+        let svg = drawing([powers, "ms".into()], &[line]);
+        for text in [">1<", ">4<", ">16<", ">64<", ">256<", ">rows<", ">0.50<"] {
+            assert!(svg.contains(text), "{text} in {svg}");
+        }
+        assert!(!svg.contains("<svg"), "it goes into an element of the caller");
+    }
+
+    #[test]
     fn a_band_goes_along_the_upper_ends_and_back_along_the_lower_ones() {
         let points = vec![(0.0, 0.5), (1.0, 0.5)];
         let line = Line { name: "a".to_owned(), points, band: vec![(0.0, 1.0), (0.25, 0.75)] };
