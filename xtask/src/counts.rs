@@ -1,7 +1,7 @@
 //! `counts`: the instructions of the hot paths on a CPU, as callgrind counts them, against a table of bounds.
 //!
 //! The table names the processor and the valgrind that counted. There, a count above its bound fails. Elsewhere libraries may
-//! choose other kernels, so a count that is far above is told, and does not fail.
+//! choose other kernels, so a count that is far above is reported, and does not fail.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ const SECTION: &str = "*counted_section*";
 const SLACK: f64 = 0.95;
 /// What a count may differ from run to run where the bounds were counted.
 const NOISE: f64 = 1.02;
-/// What it may differ on another processor, or under another valgrind, before that is told.
+/// What it may differ on another processor, or under another valgrind, before that is reported.
 const ELSEWHERE: f64 = 1.10;
 
 /// Counts every case, and fails where one is above its bound. Where nothing can be counted, it says so. With `bless` the
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_above_their_bound_are_broken_and_those_below_are_told() {
+    fn counts_above_their_bound_are_broken_and_those_below_are_reported() {
         let counts = counted([("a", 103), ("b", 100), ("c", 94), ("d", 1)]);
         let bounds = counted([("a", 100), ("b", 100), ("c", 100), ("e", 5)]).into_iter().collect();
         let report = compare(&counts, &bounds, true);
@@ -271,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn on_another_processor_counts_far_above_their_bound_are_told_and_do_not_fail() {
+    fn on_another_processor_counts_far_above_their_bound_are_reported_and_do_not_fail() {
         let counts = counted([("near", 109), ("far", 150), ("below", 50)]);
         let bounds = ["near", "far", "below"].map(|name| (name.to_owned(), 100)).into();
         let report = compare(&counts, &bounds, false);
-        let is_told = |line: &String| line.ends_with("is above its bound");
-        assert_eq!(report.lines.iter().map(is_told).collect::<Vec<_>>(), [false, true, false]);
+        let is_reported = |line: &String| line.ends_with("is above its bound");
+        assert_eq!(report.lines.iter().map(is_reported).collect::<Vec<_>>(), [false, true, false]);
         assert_eq!(report.broken, 0);
         // A case that nobody counted yet fails on every machine.
         assert_eq!(compare(&counted([("new", 1)]), &BTreeMap::new(), false).broken, 1);

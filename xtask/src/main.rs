@@ -42,7 +42,7 @@ usage: cargo xtask COMMAND [-- ARGS]
   smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
   counts [bless]  setup, then the instructions of the hot paths under valgrind, against the bounds in
                   device/instructions.toml; `bless` makes the counts the bounds. Fails on the processor
-                  that the table names; elsewhere, and without valgrind, it tells
+                  that the table names, and reports elsewhere
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
