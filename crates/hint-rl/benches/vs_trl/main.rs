@@ -22,8 +22,10 @@
 //! There is no KL term. Weights are f32; with `bfloat16`, TRL runs by `bf16=True`, its autocast, and hint-rl by
 //! `--compute bf16`. TRL has no gradient checkpointing here, as hint-rl, and samples by transformers. Left out on both
 //! sides are tokenizing, decoding to text, checkpoints, and logging. TRL's environment is made in the cache folder on first
-//! use. Its torch is the one of `cargo xtask setup`. `--trl` names the Python of another one. Tokens per second are sampled
-//! tokens by the time of the whole step.
+//! use. Its torch is the one of `cargo xtask setup`. `--trl` names the Python of another one.
+//!
+//! Tokens per second are sampled tokens by the time of the whole step. The time of sampling is the phase `Rollout` here,
+//! and `generate` there. Both sides work on the CPU.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
