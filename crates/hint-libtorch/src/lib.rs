@@ -18,12 +18,14 @@
 //! Build scripts depend on this crate with `default-features = false`, which needs nothing else.
 #![forbid(unsafe_code)]
 
+mod headers;
 #[cfg(feature = "setup")]
 #[expect(clippy::print_stderr, reason = "a set-up tells its user what it waits for")]
 mod setup;
 
 use std::path::{Path, PathBuf};
 
+pub use headers::{MissingHeader, cuda_headers};
 #[cfg(feature = "setup")]
 pub use setup::{
     Host, check_space, find, init, is_from_config, python_with_pip, remove_folder, setup,
