@@ -1,7 +1,8 @@
-// A C interface to the store and the Gloo group of c10d, as libtorch 2.11 has them.
+// A C interface to the store and the groups of c10d, as libtorch 2.11 has them.
 //
 // c10d's C++ interface is not stable, so this file belongs to one version of libtorch. Every function returns a status
-// and puts the text of an error into `error`; nothing throws across the border.
+// and puts the text of an error into `text`; nothing throws across the border. The group of NCCL is made by a library of
+// its own, from `nccl.cpp`; all else goes through c10d's common interface of groups.
 
 #define USE_C10D_GLOO
 #include <torch/version.h>
@@ -14,13 +15,21 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <algorithm>
 #include <cstring>
+#include <thread>
+
+#ifdef HINT_NCCL
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
 using c10d::ProcessGroupGloo;
 using StorePtr = c10::intrusive_ptr<c10d::Store>;
-using GroupPtr = c10::intrusive_ptr<ProcessGroupGloo>;
+using GroupPtr = c10::intrusive_ptr<c10d::Backend>;
 using WorkPtr = c10::intrusive_ptr<c10d::Work>;
 using Millis = std::chrono::milliseconds;
 
@@ -67,6 +76,57 @@ int give(const std::vector<uint8_t>& value, char* out, size_t capacity, size_t* 
   *len = value.size();
   return kDone;
 }
+
+GroupPtr& group_of(void* group) {
+  return *static_cast<GroupPtr*>(group);
+}
+
+#ifdef HINT_NCCL
+// The functions of `nccl.cpp`.
+struct Nccl {
+  using New = c10d::Backend* (*)(const StorePtr&, int, int, int, int64_t);
+  using Identify = void (*)(int, char*);
+  New create;
+  Identify identify;
+};
+
+void* loaded(void* found) {
+  if (found == nullptr) {
+    const char* problem = dlerror();
+    TORCH_CHECK(false, "libtorch's CUDA library does not fit (", problem != nullptr ? problem : "no address", ")");
+  }
+  return found;
+}
+
+// Loads the library whose bytes are `image`. It needs libtorch's CUDA library, which the loader finds by its name if
+// this process has it already.
+void* load(const char* image, size_t len) {
+  int file = memfd_create("hint_nccl", MFD_CLOEXEC);
+  TORCH_CHECK(file >= 0, "this system holds no files in memory: ", std::strerror(errno));
+  size_t done = 0;
+  while (done < len) {
+    ssize_t written = write(file, image + done, len - done);
+    if (written <= 0) break;
+    done += static_cast<size_t>(written);
+  }
+  auto path = "/proc/self/fd/" + std::to_string(file);
+  void* library = done == len ? dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
+  close(file);
+  TORCH_CHECK(done == len, "the memory is full");
+  return loaded(library);
+}
+
+const Nccl& nccl(const char* image, size_t len) {
+  static const Nccl functions = [&]() -> Nccl {
+    // The emulated device of this repository has the functions itself.
+    bool is_there = dlsym(RTLD_DEFAULT, "hint_nccl_new") != nullptr;
+    void* library = is_there ? RTLD_DEFAULT : load(image, len);
+    return {reinterpret_cast<Nccl::New>(loaded(dlsym(library, "hint_nccl_new"))),
+            reinterpret_cast<Nccl::Identify>(loaded(dlsym(library, "hint_nccl_uuid")))};
+  }();
+  return functions;
+}
+#endif
 
 }  // namespace
 
@@ -140,31 +200,88 @@ int hint_gloo_open(void* store, int rank, int world_size, const char* host, int6
   });
 }
 
-void hint_gloo_close(void* group) {
+#ifdef HINT_NCCL
+// Loads the library whose bytes are `image`, unless it is loaded. `out` gets the 16 bytes that no other GPU has.
+int hint_nccl_identify(const char* image, size_t len, int device, char* out, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    nccl(image, len).identify(device, out);
+    return kDone;
+  });
+}
+
+// The group of `world_size` processes that meet in `store`, each with the GPU `device` of its own. Waits for them all.
+int hint_nccl_open(const char* image, size_t len, void* store, int rank, int world_size, int device,
+                   int64_t timeout_ms, void** out, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    auto* group = nccl(image, len).create(store_of(store), rank, world_size, device, timeout_ms);
+    *out = new GroupPtr(GroupPtr::reclaim(group));
+    return kDone;
+  });
+}
+
+// Ends the operations of this rank, also those that are under way. No other follows.
+int hint_group_abort(void* group, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    group_of(group)->abort();
+    return kDone;
+  });
+}
+
+// Leaves a group whose operations are done.
+int hint_group_shutdown(void* group, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    group_of(group)->shutdown();
+    return kDone;
+  });
+}
+
+// Waits for an operation of GPUs by asking them: `kPending` if it is not done within `timeout_ms`.
+int hint_work_poll(void* work, int64_t timeout_ms, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    using Clock = std::chrono::steady_clock;
+    using Micros = std::chrono::microseconds;
+    auto& started = *static_cast<WorkPtr*>(work);
+    auto begin = Clock::now();
+    while (!started->isCompleted()) {
+      auto waited = Clock::now() - begin;
+      if (waited >= Millis(timeout_ms)) return kPending;
+      // A short operation is asked often, a long one takes no core.
+      auto pause = std::chrono::duration_cast<Micros>(waited) / 8;
+      std::this_thread::sleep_for(std::clamp(pause, Micros(10), Micros(1000)));
+    }
+    if (auto failure = started->exception()) std::rethrow_exception(failure);
+    // The operation is done: this only frees what it held.
+    started->wait();
+    return kDone;
+  });
+}
+#endif
+
+void hint_group_close(void* group) {
   delete static_cast<GroupPtr*>(group);
 }
 
 // Starts a collective: 0 all-to-all, 1 all-gather, 2 broadcast of `input` from `root`.
-int hint_gloo_start(void* group, int operation, const at::Tensor* output, const at::Tensor* input, int root,
-                    void** work, char* text, size_t capacity) {
+int hint_group_start(void* group, int operation, const at::Tensor* output, const at::Tensor* input, int root,
+                     void** work, char* text, size_t capacity) {
   return guarded({text, capacity}, [&] {
     at::Tensor out = *output, in = *input;
-    auto& gloo = *static_cast<GroupPtr*>(group);
+    auto& backend = group_of(group);
     WorkPtr started;
     switch (operation) {
       case 0: {
         std::vector<int64_t> equal;
-        started = gloo->alltoall_base(out, in, equal, equal, c10d::AllToAllOptions());
+        started = backend->alltoall_base(out, in, equal, equal, c10d::AllToAllOptions());
         break;
       }
       case 1:
-        started = gloo->_allgather_base(out, in, c10d::AllgatherOptions());
+        started = backend->_allgather_base(out, in, c10d::AllgatherOptions());
         break;
       case 2: {
         std::vector<at::Tensor> tensors{in};
         c10d::BroadcastOptions options;
         options.rootRank = root;
-        started = gloo->broadcast(tensors, options);
+        started = backend->broadcast(tensors, options);
         break;
       }
       default:

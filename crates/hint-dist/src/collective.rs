@@ -159,7 +159,12 @@ pub(crate) struct Signature {
     kind: Kind,
     elements: i64,
     root: i64,
+    /// Whether the tensors stay on their GPUs.
+    is_on_gpu: bool,
 }
+
+/// A signature as numbers, which ranks compare.
+pub(crate) type Encoded = [i64; 5];
 
 /// The operations that a rank carries out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,21 +227,34 @@ impl Signature {
                 return Err(wrong(expected, format!("{found} {:?}", output.kind())));
             }
         }
-        Ok(Self { operation, kind: input.kind(), elements, root: len(root) })
+        Ok(Self { operation, kind: input.kind(), elements, root: len(root), is_on_gpu: false })
+    }
+
+    /// The same call with tensors that stay on their GPUs.
+    #[cfg(feature = "nccl")]
+    pub(crate) const fn on_gpu(self) -> Self {
+        Self { is_on_gpu: true, ..self }
     }
 
     /// A barrier, which has no tensor.
     pub(crate) const fn barrier() -> Self {
-        Self { operation: Operation::Barrier, kind: Kind::Uint8, elements: 0, root: 0 }
+        Self {
+            operation: Operation::Barrier,
+            kind: Kind::Uint8,
+            elements: 0,
+            root: 0,
+            is_on_gpu: false,
+        }
     }
 
     /// As numbers.
-    pub(crate) fn encode(self) -> [i64; 4] {
-        [self.operation as i64, self.kind as i64, self.elements, self.root]
+    pub(crate) fn encode(self) -> Encoded {
+        let is_on_gpu = i64::from(self.is_on_gpu);
+        [self.operation as i64, self.kind as i64, self.elements, self.root, is_on_gpu]
     }
 
     /// An error if a rank calls something else than rank 0.
-    pub(crate) fn compare(all: &[[i64; 4]]) -> Result<(), CollectiveError> {
+    pub(crate) fn compare(all: &[Encoded]) -> Result<(), CollectiveError> {
         match all.iter().position(|call| *call != all[0]) {
             None => Ok(()),
             Some(rank) => Err(CollectiveError::Mismatch {
@@ -248,17 +266,18 @@ impl Signature {
     }
 }
 
-fn describe([operation, kind, elements, root]: [i64; 4]) -> String {
+fn describe([operation, kind, elements, root, is_on_gpu]: Encoded) -> String {
     let named = Operation::ALL.into_iter().find(|one| *one as i64 == operation);
     let name = named.map_or("an unknown operation", Operation::name);
     let kind = i32::try_from(kind).ok().and_then(kind_of);
     let kind = kind.map_or_else(|| "unknown kind".to_owned(), |kind| format!("{kind:?}"));
+    let place = if is_on_gpu == 0 { "" } else { " on a GPU" };
     match named {
         Some(Operation::Barrier) | None => name.to_owned(),
         Some(Operation::Broadcast) => {
-            format!("`{name}` of {elements} elements ({kind}) from rank {root}")
+            format!("`{name}` of {elements} elements ({kind}) from rank {root}{place}")
         }
-        Some(_) => format!("`{name}` of {elements} elements ({kind})"),
+        Some(_) => format!("`{name}` of {elements} elements ({kind}){place}"),
     }
 }
 
@@ -277,4 +296,21 @@ pub(crate) fn kind_of(number: i32) -> Option<Kind> {
         Kind::BFloat16,
     ];
     kinds.into_iter().find(|kind| *kind as i32 == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_whose_tensor_stays_on_the_gpu_calls_something_else() {
+        let tensor = Tensor::zeros([4], (Kind::Float, Device::Cpu));
+        let call = Signature::new(Operation::Broadcast, &tensor, None, 2, 1).expect("it fits");
+        let on_gpu = Signature { is_on_gpu: true, ..call };
+        assert_eq!(Signature::compare(&[on_gpu.encode(); 2]), Ok(()));
+        let error = Signature::compare(&[call.encode(), on_gpu.encode()]).expect_err("they differ");
+        let expected = "`broadcast` of 4 elements (Float) from rank 1";
+        let text = format!("rank 1 has {expected} on a GPU, and rank 0 has {expected}; ");
+        assert!(error.to_string().starts_with(&text), "{error}");
+    }
 }

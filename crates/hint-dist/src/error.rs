@@ -32,6 +32,15 @@ pub enum CollectiveError {
     #[error("the processes cannot meet: {0}")]
     Rendezvous(String),
 
+    /// Processes that NCCL cannot connect. They may exchange tensors over Gloo.
+    #[error("{} cannot use NCCL: {reason}", name(.ranks))]
+    NoNccl {
+        /// Which ones.
+        ranks: Vec<usize>,
+        /// What they lack.
+        reason: String,
+    },
+
     /// A tensor that does not fit the operation.
     #[error("`{operation}` needs {expected}, found {found}")]
     Shape {
@@ -131,5 +140,8 @@ mod tests {
         assert_eq!(ended(&[]), "a rank has ended, or cannot be reached");
         let failed = CollectiveError::failed(1, "no memory").to_string();
         assert_eq!(failed, "rank 1 failed: no memory");
+        let reason = "they share a GPU".to_owned();
+        let shared = CollectiveError::NoNccl { ranks: vec![0, 1], reason }.to_string();
+        assert_eq!(shared, "each of the ranks 0, 1 cannot use NCCL: they share a GPU");
     }
 }

@@ -1,7 +1,8 @@
-//! The only `unsafe` of this crate: calls of `native/c10d.cpp`, which wraps the store and the Gloo group of libtorch.
+//! The only `unsafe` of this crate: calls of `native/c10d.cpp`, which wraps the store and the groups of libtorch.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tch::Tensor;
@@ -16,6 +17,10 @@ const VALUES_LEN: usize = 1 << 16;
 
 const DONE: c_int = 0;
 const PENDING: c_int = 1;
+
+/// The library that the build script makes of `native/nccl.cpp`. `native/c10d.cpp` loads it from these bytes.
+#[cfg(feature = "nccl")]
+const NCCL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libhint_nccl.so"));
 
 type CTensor = c_void;
 
@@ -85,8 +90,41 @@ unsafe extern "C" {
         text: *mut c_char,
         capacity: usize,
     ) -> c_int;
-    fn hint_gloo_close(group: *mut c_void);
-    fn hint_gloo_start(
+    #[cfg(feature = "nccl")]
+    fn hint_nccl_identify(
+        image: *const c_char,
+        len: usize,
+        device: c_int,
+        out: *mut c_char,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn hint_nccl_open(
+        image: *const c_char,
+        len: usize,
+        store: *mut c_void,
+        rank: c_int,
+        world_size: c_int,
+        device: c_int,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn hint_group_abort(group: *mut c_void, text: *mut c_char, capacity: usize) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn hint_group_shutdown(group: *mut c_void, text: *mut c_char, capacity: usize) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn hint_work_poll(
+        work: *mut c_void,
+        timeout_ms: i64,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    fn hint_group_close(group: *mut c_void);
+    fn hint_group_start(
         group: *mut c_void,
         operation: c_int,
         output: *const CTensor,
@@ -261,13 +299,43 @@ fn values(
     Ok(Some(String::from_utf8_lossy(&buffer).into_owned()))
 }
 
-/// A Gloo group. One thread at a time starts operations.
+/// Loads the library with the NCCL group. Returns the bytes that no other GPU than `device` has.
+#[cfg(feature = "nccl")]
+#[expect(unsafe_code, reason = "C has no safe interface")]
+pub(crate) fn identify_gpu(device: usize) -> Result<[u8; 16], CollectiveError> {
+    let device = small(device)?;
+    let mut found = [0_u8; 16];
+    call("load NCCL", |text, capacity| {
+        let (image, len) = (NCCL.as_ptr().cast(), NCCL.len());
+        // SAFETY: all pointers are valid during the call, and `found` has the 16 bytes that it writes.
+        unsafe { hint_nccl_identify(image, len, device, found.as_mut_ptr().cast(), text, capacity) }
+    })?;
+    Ok(found)
+}
+
+/// A number of ranks or devices, as C has it.
+fn small(number: usize) -> Result<c_int, CollectiveError> {
+    let too_large = |_| CollectiveError::Rendezvous(format!("{number} is no rank"));
+    c_int::try_from(number).map_err(too_large)
+}
+
+/// A group of Gloo or NCCL.
 #[derive(Debug)]
-pub(crate) struct Group(*mut c_void);
+pub(crate) struct Group {
+    group: *mut c_void,
+    /// One thread at a time starts operations.
+    starts: Mutex<()>,
+}
 
 #[expect(unsafe_code, reason = "a raw pointer has no owner that the compiler knows")]
 // SAFETY: the group is owned by this value alone, and c10d's groups may be used from any thread.
 unsafe impl Send for Group {}
+
+#[cfg(feature = "nccl")]
+#[expect(unsafe_code, reason = "a raw pointer has no owner that the compiler knows")]
+// SAFETY: `starts` lets one thread at a time start operations. c10d's groups are aborted from a thread of their own
+// while others start and wait, so that may happen at any time.
+unsafe impl Sync for Group {}
 
 impl Group {
     /// Connects to all other ranks, which meet in `store`.
@@ -279,10 +347,6 @@ impl Group {
         host: &str,
         timeout: Duration,
     ) -> Result<Self, CollectiveError> {
-        let small = |number: usize| {
-            let too_large = |_| CollectiveError::Rendezvous(format!("{number} is no rank"));
-            c_int::try_from(number).map_err(too_large)
-        };
         let (rank, world_size, host) = (small(rank)?, small(world_size)?, c_string(host)?);
         let mut group = null_mut();
         call("connect to the other ranks", |text, capacity| {
@@ -301,10 +365,61 @@ impl Group {
                 )
             }
         })?;
-        Ok(Self(group))
+        Ok(Self { group, starts: Mutex::new(()) })
     }
 
-    /// Starts an operation on contiguous tensors of the CPU.
+    /// Connects the GPU `device` to those of all other ranks, which meet in `store`.
+    #[cfg(feature = "nccl")]
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn open_nccl(
+        store: &Store,
+        rank: usize,
+        world_size: usize,
+        device: usize,
+        timeout: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let (rank, world_size, device) = (small(rank)?, small(world_size)?, small(device)?);
+        let mut group = null_mut();
+        call("connect to the other GPUs", |text, capacity| {
+            // SAFETY: the store is open, all pointers are valid during the call, and the group keeps a counted
+            // reference to the store.
+            unsafe {
+                hint_nccl_open(
+                    NCCL.as_ptr().cast(),
+                    NCCL.len(),
+                    store.0,
+                    rank,
+                    world_size,
+                    device,
+                    millis(timeout),
+                    &raw mut group,
+                    text,
+                    capacity,
+                )
+            }
+        })?;
+        Ok(Self { group, starts: Mutex::new(()) })
+    }
+
+    /// Ends all operations of this rank. Others may wait for them at the same time.
+    #[cfg(feature = "nccl")]
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn abort(&self) -> Result<(), CollectiveError> {
+        // SAFETY: the group is open.
+        let abort = |text, capacity| unsafe { hint_group_abort(self.group, text, capacity) };
+        call("abort the group", abort).map(|_| ())
+    }
+
+    /// Leaves the group, whose operations are done.
+    #[cfg(feature = "nccl")]
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn shutdown(&self) -> Result<(), CollectiveError> {
+        // SAFETY: the group is open.
+        let leave = |text, capacity| unsafe { hint_group_shutdown(self.group, text, capacity) };
+        call("leave the group", leave).map(|_| ())
+    }
+
+    /// Starts an operation on contiguous tensors: of the CPU with Gloo, of the group's GPU with NCCL.
     #[expect(unsafe_code, reason = "C has no safe interface")]
     pub(crate) fn start(
         &self,
@@ -315,12 +430,22 @@ impl Group {
     ) -> Result<Work, CollectiveError> {
         let (number, root) = (operation as c_int, c_int::try_from(root).unwrap_or(c_int::MAX));
         let mut work = null_mut();
+        let _one = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         call(operation.name(), |text, capacity| {
             let (output, input) = (output.as_ptr().cast(), input.as_ptr().cast());
             // SAFETY: the group is open, and tch's tensors are pointers to `at::Tensor`. The operation keeps counted
             // references to them, so that their memory lives until it is done.
             unsafe {
-                hint_gloo_start(self.0, number, output, input, root, &raw mut work, text, capacity)
+                hint_group_start(
+                    self.group,
+                    number,
+                    output,
+                    input,
+                    root,
+                    &raw mut work,
+                    text,
+                    capacity,
+                )
             }
         })?;
         Ok(Work(work))
@@ -331,7 +456,7 @@ impl Drop for Group {
     #[expect(unsafe_code, reason = "C has no safe interface")]
     fn drop(&mut self) {
         // SAFETY: the group is open, and nothing uses it after this.
-        unsafe { hint_gloo_close(self.0) }
+        unsafe { hint_group_close(self.group) }
     }
 }
 
@@ -346,6 +471,16 @@ impl Work {
         call("carry out the operation", |text, capacity| {
             // SAFETY: the operation is there as long as this value lives.
             unsafe { hint_work_wait(self.0, millis(timeout), text, capacity) }
+        })
+    }
+
+    /// As [`Self::wait`], for an operation of GPUs.
+    #[cfg(feature = "nccl")]
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn poll(&self, timeout: Duration) -> Result<bool, CollectiveError> {
+        call("carry out the operation", |text, capacity| {
+            // SAFETY: the operation is there as long as this value lives.
+            unsafe { hint_work_poll(self.0, millis(timeout), text, capacity) }
         })
     }
 }

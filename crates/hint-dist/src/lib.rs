@@ -8,6 +8,7 @@
 //! | [`Single`] | one process; every operation is a copy |
 //! | [`Threads`] | the threads of one process |
 //! | `Gloo`, feature `gloo` | processes on one or more machines, over the Gloo of libtorch 2.11 |
+//! | `Nccl`, feature `nccl` | such processes with a GPU each, whose tensors travel from GPU to GPU |
 //!
 //! Every wait is bounded. A process that ends, is late, gives up or calls another operation is the same
 //! [`CollectiveError`] on every rank. It names the rank where that can be known. A group that has failed once stays failed.
@@ -31,7 +32,7 @@
 //! });
 //! ```
 //!
-//! NCCL is not offered: tensors of a GPU are carried through host memory.
+//! With `Gloo`, tensors of a GPU are carried through host memory.
 
 mod collective;
 mod error;
@@ -39,6 +40,8 @@ mod error;
 mod ffi;
 #[cfg(feature = "gloo")]
 mod gloo;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod single;
 mod threads;
 mod values;
@@ -47,6 +50,8 @@ pub use collective::Collective;
 pub use error::{CollectiveError, PeerState};
 #[cfg(feature = "gloo")]
 pub use gloo::{Gloo, Rendezvous, Timeouts};
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub use single::Single;
 pub use threads::Threads;
 pub use values::broadcast_value;

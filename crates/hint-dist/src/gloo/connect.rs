@@ -29,7 +29,7 @@ pub(super) fn open_store(
 }
 
 /// Starts a thread, which may be left behind, and returns where its result comes.
-pub(super) fn in_thread<T: Send + 'static>(
+pub(crate) fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Receiver<T> {
     let (sender, receiver) = channel();

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use self::connect::{attempt, connect_all, in_thread, open_store, wait_for_ranks};
+pub(crate) use self::connect::in_thread;
+use self::connect::{attempt, connect_all, open_store, wait_for_ranks};
 use self::monitor::{Cause, Monitor, StoreWatchdog};
 pub use self::rendezvous::{Rendezvous, Timeouts};
-use crate::collective::{Collective, Operation, Signature, len};
+use crate::collective::{Collective, Encoded, Operation, Signature, len};
 use crate::error::CollectiveError;
 use crate::ffi::{Group, Work};
 
@@ -18,7 +19,7 @@ mod monitor;
 mod rendezvous;
 
 /// How often a wait looks for what the monitor knows.
-const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// A rank of a group of processes that are connected by TCP.
 ///
@@ -43,6 +44,9 @@ pub struct Gloo {
     group: Option<Mutex<Group>>,
     monitor: Monitor,
     is_shut_down: AtomicBool,
+    /// Where the ranks meet, and the prefix of the keys of this attempt.
+    #[cfg(feature = "nccl")]
+    meeting: (Rendezvous, String),
 }
 
 impl Gloo {
@@ -90,6 +94,8 @@ impl Gloo {
             group,
             monitor,
             is_shut_down: AtomicBool::new(false),
+            #[cfg(feature = "nccl")]
+            meeting: (rendezvous.clone(), attempt),
         })
     }
 
@@ -105,8 +111,11 @@ impl Gloo {
         self.wait(group.start(operation, output, input, root))
     }
 
-    /// Waits until every rank is there and calls the same.
-    fn match_call(&self, call: Signature) -> Result<MutexGuard<'_, Group>, CollectiveError> {
+    /// Waits until every rank is there and calls the same. No other operation starts as long as the result lives.
+    pub(crate) fn match_call(
+        &self,
+        call: Signature,
+    ) -> Result<MutexGuard<'_, Group>, CollectiveError> {
         if let Some(failure) = self.monitor.failure() {
             return Err(failure);
         }
@@ -115,21 +124,30 @@ impl Gloo {
         let group = group.lock().unwrap_or_else(PoisonError::into_inner);
         self.monitor.count_call();
         let own = Tensor::from_slice(&call.encode());
-        let all = Tensor::zeros([4 * len(self.world_size)], (Kind::Int64, Device::Cpu));
+        let elements = len(own.numel() * self.world_size);
+        let all = Tensor::zeros([elements], (Kind::Int64, Device::Cpu));
         self.wait(group.start(Operation::AllGather, &all, &own, 0))?;
         let mut numbers = vec![0_i64; all.numel()];
         all.copy_data(&mut numbers, all.numel());
-        let calls = numbers.chunks_exact(4).map(|call| [call[0], call[1], call[2], call[3]]);
-        Signature::compare(&calls.collect::<Vec<_>>())
-            .map_err(|mismatch| self.monitor.fail(mismatch))?;
+        let (calls, _): (&[Encoded], _) = numbers.as_chunks();
+        Signature::compare(calls).map_err(|mismatch| self.monitor.fail(mismatch))?;
         Ok(group)
     }
 
     fn wait(&self, work: Result<Work, CollectiveError>) -> Result<(), CollectiveError> {
         let lost = |error| self.monitor.suspect(Cause::Lost, error);
         let work = work.map_err(lost)?;
+        self.wait_until(|| work.wait(SLICE).map_err(lost))
+    }
+
+    /// Waits until `is_done`, which itself waits for a [`SLICE`] of time. Ends when the group has failed, or the timeout of
+    /// operations is over.
+    pub(crate) fn wait_until(
+        &self,
+        mut is_done: impl FnMut() -> Result<bool, CollectiveError>,
+    ) -> Result<(), CollectiveError> {
         let (mut waited, mut silence) = (Duration::ZERO, StoreWatchdog::default());
-        while !work.wait(SLICE).map_err(lost)? {
+        while !is_done()? {
             let silent = || self.monitor.silent_store(&mut silence, SLICE);
             if let Some(failure) = self.monitor.failure().or_else(silent) {
                 return Err(failure);
@@ -141,6 +159,28 @@ impl Gloo {
             }
         }
         Ok(())
+    }
+
+    /// The failure of the group, after NCCL has failed in this rank: the rank that has ended, else this one.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn gpu_failed(&self, error: CollectiveError) -> CollectiveError {
+        self.monitor.suspect(Cause::Gpu(error.to_string()), error)
+    }
+
+    /// Connects to the store once more, for keys that begin with `name`. May be called from any thread.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn second_store(
+        &self,
+        name: &'static str,
+    ) -> impl FnOnce() -> Result<crate::ffi::Store, CollectiveError> + Send + 'static + use<> {
+        let ((rendezvous, attempt), timeout) = (self.meeting.clone(), self.timeouts.rendezvous);
+        move || open_store(&rendezvous, false, &format!("{attempt}/{name}"), timeout)
+    }
+
+    /// How long a rank that is alive may take.
+    #[cfg(feature = "nccl")]
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeouts.operation
     }
 
     fn gather(

@@ -32,12 +32,15 @@ const LEFT: &str = "left";
 const GONE: &str = "gone";
 
 /// Why an operation did not end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
     /// A connection broke.
     Lost,
     /// Somebody did not come in this time.
     Late(Duration),
+    /// NCCL gave up here, for this reason. It says the same of a rank that ended and of a fault of this one.
+    #[cfg(feature = "nccl")]
+    Gpu(String),
 }
 
 /// Watches the other ranks from a thread.
@@ -304,7 +307,7 @@ impl HeartbeatThread {
 
     /// Looks at the others' heartbeats.
     fn look(&mut self) -> Result<Option<CollectiveError>, CollectiveError> {
-        let (world_size, cause) = (self.beats.len(), self.shared.lock().cause);
+        let (world_size, cause) = (self.beats.len(), self.shared.lock().cause.clone());
         let watched = if cause.is_some() { world_size - 1 } else { WATCHED.min(world_size - 1) };
         for distance in 1..=watched {
             let rank = (self.rank + distance) % world_size;
@@ -331,11 +334,15 @@ impl HeartbeatThread {
             let others = (0..world_size).filter(|rank| *rank != self.rank);
             others.filter(|rank| self.beats[*rank].calls() < own).collect()
         };
+        let is_unexplained = self.suspected > UNEXPLAINED;
         Ok(match cause {
             _ if !dead.is_empty() => Some(CollectiveError::ended(dead)),
             Cause::Late(timeout) => Some(CollectiveError::late(late(), timeout)),
-            Cause::Lost if self.suspected > UNEXPLAINED => Some(CollectiveError::ended(Vec::new())),
-            Cause::Lost => None,
+            Cause::Lost => is_unexplained.then(|| CollectiveError::ended(Vec::new())),
+            #[cfg(feature = "nccl")]
+            Cause::Gpu(reason) => {
+                is_unexplained.then(|| CollectiveError::failed(self.rank, &reason))
+            }
         })
     }
 

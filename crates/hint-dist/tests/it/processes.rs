@@ -132,6 +132,16 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             let _ = signal("-9");
             found
         }
+        // Two ask for a GPU that no machine has, and one for none.
+        #[cfg(feature = "nccl")]
+        "no gpu" => {
+            let gloo = std::sync::Arc::new(Gloo::connect(&rendezvous, timeouts)?);
+            let device = if is(1) { tch::Device::Cpu } else { tch::Device::Cuda(1000) };
+            let found = hint_dist::Nccl::connect(gloo.clone(), device).map(|_| ());
+            operations(&*gloo)?;
+            gloo.shutdown()?;
+            found
+        }
         // The others compute while a rank ends.
         "dead unnoticed" => {
             let member =
@@ -228,6 +238,19 @@ fn a_rank_that_ends_or_never_comes_is_named_whoever_serves_the_store() {
     assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
     let found = processes(2, &["stopped 0"]);
     assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
+}
+
+#[cfg(feature = "nccl")]
+#[test]
+fn ranks_without_gpus_know_why_and_go_on_over_gloo() {
+    let found = processes(3, &["no gpu"]);
+    for (rank, found) in found.iter().enumerate() {
+        let [Err(CollectiveError::NoNccl { ranks, reason })] = &found[..] else {
+            panic!("rank {rank}: {found:?}");
+        };
+        assert_eq!(ranks, &[0, 2], "rank {rank}");
+        assert!(reason.starts_with("it asks for GPU 1000, and libtorch sees "), "{reason}");
+    }
 }
 
 #[test]
