@@ -2,17 +2,19 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use hint_dist::{Collective, Single, broadcast_value};
 use hint_grpo::Observer;
 use hint_grpo::observer::Phase;
 use hint_process::end_at_once;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tch::Device;
 
 /// How often the group is looked at while this process computes.
 const LOOK: Duration = Duration::from_millis(500);
@@ -21,10 +23,26 @@ const GRACE: u32 = 20;
 /// Looks that a checkpoint has to be written: ten minutes.
 const WRITING: u32 = 1200;
 
+/// Way of the tensors of GPUs between processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// NCCL where the program has it and each process has a GPU of its own, else Gloo.
+    Auto,
+    /// Through host memory.
+    Gloo,
+    /// From GPU to GPU; an error where that does not work.
+    Nccl,
+}
+
 /// The processes that share a run; this one alone where nobody says otherwise.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessGroup {
     collective: Arc<dyn Collective>,
+    /// The same group, for NCCL.
+    #[cfg(feature = "nccl")]
+    gloo: Option<Arc<hint_dist::Gloo>>,
+    /// The same group with NCCL for the tensors of GPUs, once they are connected.
+    over_nccl: Arc<OnceLock<Arc<dyn Collective>>>,
     /// The number of this process on its machine, from 0, and how many there are.
     local: (usize, usize),
     /// Whether a launcher started them again after a failure.
@@ -35,8 +53,15 @@ pub(crate) struct ProcessGroup {
 
 impl Default for ProcessGroup {
     fn default() -> Self {
-        let writes = Arc::default();
-        Self { collective: Arc::new(Single), local: (0, 1), is_restart: false, writes }
+        Self {
+            collective: Arc::new(Single),
+            #[cfg(feature = "nccl")]
+            gloo: None,
+            over_nccl: Arc::default(),
+            local: (0, 1),
+            is_restart: false,
+            writes: Arc::default(),
+        }
     }
 }
 
@@ -86,15 +111,69 @@ impl ProcessGroup {
         let local_world = number("LOCAL_WORLD_SIZE")?.with_context(|| needs("LOCAL_WORLD_SIZE"))?;
         let local = (local_rank, local_world);
         let env = LaunchEnv { rank, world_size, address, port };
-        let collective = connect(env, timeout, bind_address)?;
+        let gloo = connect(env, timeout, bind_address)?;
+        let collective: Arc<dyn Collective> = gloo.clone();
         let writes = Arc::default();
         watch(Arc::downgrade(&collective), Arc::clone(&writes));
-        Ok(Self { collective, local, is_restart, writes })
+        Ok(Self {
+            collective,
+            #[cfg(feature = "nccl")]
+            gloo: Some(gloo),
+            over_nccl: Arc::default(),
+            local,
+            is_restart,
+            writes,
+        })
+    }
+
+    /// Connects the devices that the processes compute on, over NCCL if `backend` allows it. Every process calls it with its
+    /// own. Returns a line that names the way of tensors, where there is a choice.
+    ///
+    /// # Errors
+    ///
+    /// GPUs that NCCL cannot connect, if it is asked for; a process that ended.
+    pub(crate) fn connect_devices(
+        &self,
+        device: Device,
+        backend: Backend,
+    ) -> Result<Option<String>> {
+        if self.world_size() == 1 {
+            return Ok(None);
+        }
+        let refusal = match backend {
+            Backend::Gloo => Some("as asked for".to_owned()),
+            #[cfg(feature = "nccl")]
+            Backend::Auto | Backend::Nccl => self.connect_gpus(device)?,
+            #[cfg(not(feature = "nccl"))]
+            Backend::Auto | Backend::Nccl => {
+                Some("this program was built without its feature `nccl`".to_owned())
+            }
+        };
+        describe(backend, device, refusal)
+    }
+
+    /// Connects the GPUs over NCCL. Returns the reason where that is not possible.
+    #[cfg(feature = "nccl")]
+    fn connect_gpus(&self, device: Device) -> Result<Option<String>> {
+        use hint_dist::{CollectiveError, Nccl};
+
+        let Some(gloo) = self.gloo.clone() else {
+            return Ok(Some("this process is alone".to_owned()));
+        };
+        match Nccl::connect(gloo, device) {
+            Ok(member) => {
+                // It is set once, here.
+                let _ = self.over_nccl.set(Arc::new(member));
+                Ok(None)
+            }
+            Err(refused @ CollectiveError::NoNccl { .. }) => Ok(Some(refused.to_string())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The collective that a run shares its steps through.
     pub(crate) fn collective(&self) -> Arc<dyn Collective> {
-        Arc::clone(&self.collective)
+        Arc::clone(self.over_nccl.get().unwrap_or(&self.collective))
     }
 
     /// How many processes there are.
@@ -139,11 +218,11 @@ impl ProcessGroup {
     pub(crate) fn end<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => {
-                self.collective.shutdown()?;
+                self.collective().shutdown()?;
                 Ok(value)
             }
             Err(error) => {
-                self.collective.abort(&format!("{error:#}"));
+                self.collective().abort(&format!("{error:#}"));
                 Err(error)
             }
         }
@@ -157,6 +236,20 @@ impl ProcessGroup {
             self.world_size()
         );
         Ok(())
+    }
+}
+
+/// The line that names the way of tensors, where there is a choice. `refusal` is why NCCL is not taken.
+fn describe(backend: Backend, device: Device, refusal: Option<String>) -> Result<Option<String>> {
+    match (refusal, backend) {
+        (None, _) => Ok(Some("tensors travel from GPU to GPU, over NCCL".to_owned())),
+        (Some(reason), Backend::Nccl) => {
+            bail!("--backend nccl does not work here: {reason}; leave the option out to take Gloo")
+        }
+        (Some(_), _) if device == Device::Cpu => Ok(None),
+        (Some(reason), Backend::Auto | Backend::Gloo) => {
+            Ok(Some(format!("tensors of GPUs travel through host memory, over Gloo ({reason})")))
+        }
     }
 }
 
@@ -189,7 +282,7 @@ fn connect(
     env: LaunchEnv,
     timeout: Duration,
     bind_address: Option<String>,
-) -> Result<Arc<dyn Collective>> {
+) -> Result<Arc<hint_dist::Gloo>> {
     let LaunchEnv { rank, world_size, address, port } = env;
     let mut rendezvous = hint_dist::Rendezvous::new(rank, world_size, address, port);
     rendezvous.bind_address = bind_address;
@@ -201,7 +294,7 @@ fn connect(
 }
 
 #[cfg(not(feature = "gloo"))]
-fn connect(env: LaunchEnv, _: Duration, _: Option<String>) -> Result<Arc<dyn Collective>> {
+fn connect(env: LaunchEnv, _: Duration, _: Option<String>) -> Result<Arc<Single>> {
     let LaunchEnv { rank, world_size, address, port } = env;
     bail!(
         "rank {rank} of {world_size} cannot meet the others at {address}:{port}; build the program with its feature `gloo`"
@@ -250,4 +343,41 @@ fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>) {
     };
     // Without this thread, the process ends when it has computed its part.
     let _ = thread::Builder::new().name("peers".to_owned()).spawn(look);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_of_tensors_is_named_where_there_is_a_choice() {
+        let gpu = Device::Cuda(1);
+        let line = |backend, device, refusal: Option<&str>| {
+            describe(backend, device, refusal.map(str::to_owned)).map_err(|error| error.to_string())
+        };
+        let nccl = || Ok(Some("tensors travel from GPU to GPU, over NCCL".to_owned()));
+        assert_eq!(line(Backend::Auto, gpu, None), nccl());
+        assert_eq!(line(Backend::Nccl, gpu, None), nccl());
+        let shared = "each of the ranks 0, 1 cannot use NCCL: it needs a GPU of its own";
+        let gloo = "tensors of GPUs travel through host memory, over Gloo";
+        assert_eq!(line(Backend::Auto, gpu, Some(shared)), Ok(Some(format!("{gloo} ({shared})"))));
+        let asked = Ok(Some(format!("{gloo} (as asked for)")));
+        assert_eq!(line(Backend::Gloo, gpu, Some("as asked for")), asked);
+        assert_eq!(line(Backend::Auto, Device::Cpu, Some("it computes on the CPU")), Ok(None));
+        assert_eq!(line(Backend::Gloo, Device::Cpu, Some("as asked for")), Ok(None));
+        for device in [gpu, Device::Cpu] {
+            let error = line(Backend::Nccl, device, Some(shared)).unwrap_err();
+            let expected = format!("--backend nccl does not work here: {shared}; leave");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_process_alone_exchanges_nothing() {
+        let alone = ProcessGroup::default();
+        for backend in [Backend::Auto, Backend::Gloo, Backend::Nccl] {
+            assert_eq!(alone.connect_devices(Device::Cuda(0), backend).unwrap(), None);
+        }
+        assert_eq!(alone.collective().world_size(), 1);
+    }
 }

@@ -174,7 +174,7 @@ enum ScoringPass {
 /// Way of gradients between processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Backend {
-    /// Through host memory, as today.
+    /// Through host memory.
     Gloo,
     /// From GPU to GPU, over the machine's links.
     Nccl,

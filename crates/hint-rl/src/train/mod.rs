@@ -105,6 +105,7 @@ fn run_in(
 ) -> Result<ExitCode> {
     let (only_print, only_try, world_size) =
         (options.print_config, options.dry_run, options.world_size);
+    let backend = options.launch.backend;
     let mut settings = resolve(options, processes)?;
     if only_print {
         if processes.is_first() {
@@ -119,6 +120,7 @@ fn run_in(
         return Ok(ExitCode::SUCCESS);
     }
     let workload = settings.workload()?;
+    let way = processes.connect_devices(workload.device(), backend)?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
     let unused = match workload.unused {
@@ -129,6 +131,9 @@ fn run_in(
     output.note(format_args!(
         "{model} on {problems}: {train} problems to train on, {held_out} held out{unused}"
     ));
+    if let Some(line) = way {
+        output.note(format_args!("{line}"));
+    }
     for line in &workload.left_out {
         note!("warning: {line}");
     }

@@ -16,6 +16,7 @@ use hint_rollout::data::{DataFile, HeldOut};
 
 use super::same_options;
 use super::settings::{Method, SETTINGS, Settings, pinned};
+use crate::launch::Backend;
 use crate::process::{is_small, threads};
 use crate::progress::Output;
 use crate::workload::{
@@ -176,6 +177,10 @@ pub struct Launch {
     /// connections to `MASTER_ADDR` come from.
     #[arg(long, value_name = "ADDRESS")]
     pub bind_address: Option<String>,
+
+    /// Way of the tensors of GPUs between the processes of the run. The first lines of the run name it.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub(crate) backend: Backend,
 }
 
 impl Options {

@@ -254,6 +254,11 @@ impl Workload {
         self
     }
 
+    /// The device that the model is loaded onto.
+    pub(crate) const fn device(&self) -> Device {
+        self.load.device
+    }
+
     /// Loads the model, with the weights training starts from.
     ///
     /// # Errors
