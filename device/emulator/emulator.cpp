@@ -4,6 +4,8 @@
 // one before it.
 #include "packed.h"
 
+#include "collectives.h"
+
 // What a program asks of CUDA's runtime by name.
 extern "C" {
 __attribute__((visibility("default"))) int cudaGetDevice(int* index) {

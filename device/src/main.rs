@@ -2,6 +2,8 @@
 #![expect(clippy::print_stdout, reason = "a command-line program talks to its user")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "nccl")]
+mod collectives;
 mod counts;
 mod instructions;
 mod models;
@@ -44,6 +46,9 @@ enum Command {
     Instructions,
     /// Train on rows of two lengths, and synchronize the device before and after each.
     Memory,
+    /// Exchange numbers with other processes over NCCL, and compare with Gloo.
+    #[cfg(feature = "nccl")]
+    Collectives(collectives::Options),
 }
 
 fn main() -> Result<()> {
@@ -60,6 +65,8 @@ fn main() -> Result<()> {
         Command::Counts => counts::take(device),
         Command::Instructions => instructions::take(),
         Command::Memory => counts::memory(device),
+        #[cfg(feature = "nccl")]
+        Command::Collectives(options) => collectives::check(&options, device),
     }
 }
 

@@ -11,6 +11,8 @@ use hint_libtorch::Host;
 
 const LIBRARY: &str = "libtorch_cuda.so";
 const SOURCES: &str = "device/emulator";
+/// Types of Gloo that libtorch's headers name, and the wheel does not have.
+const GLOO: &str = "crates/hint-dist/native/stub";
 
 const FLAGS: [&str; 9] = [
     "-std=c++17",
@@ -58,6 +60,10 @@ pub(super) fn build(host: &Host, libtorch: &Path) -> Result<PathBuf> {
             .args(FLAGS)
             .arg("-isystem")
             .arg(libtorch.join("include"))
+            .arg("-isystem")
+            .arg(libtorch.join("include/torch/csrc/api/include"))
+            .arg("-I")
+            .arg(host.repo.join(GLOO))
             .arg("-I")
             .arg(&unfinished)
             .arg(sources.join("emulator.cpp"))

@@ -76,6 +76,10 @@ const EXAMPLE: &str = "hint_grpo";
 const PROGRAM: &str = "hint-rl";
 const PROBE: &str = "hint-device";
 
+/// The programs of the check of NCCL.
+const WITH_NCCL: [&str; 5] =
+    ["--bin", PROGRAM, "--bin", PROBE, "--features=hint-rl/nccl,hint-device/nccl"];
+
 impl Device<'_> {
     fn checks(&self, form: Form) -> Result<()> {
         reach::check(self)?;
@@ -86,18 +90,21 @@ impl Device<'_> {
         match form {
             Form::Short => Ok(()),
             Form::Full => {
-                self.script()?;
-                self.suites()
+                self.script("device/check_gpu.sh")?;
+                self.suites()?;
+                // The same programs with NCCL, whose place the emulated device takes.
+                build(self.host, &WITH_NCCL)?;
+                self.script("device/check_nccl.sh")
             }
         }
     }
 
-    /// The prepared check of a real GPU, on the emulated one. Its Python takes torch from beside libtorch.
-    fn script(&self) -> Result<()> {
+    /// A prepared check of real GPUs, on the emulated one. Its Python takes torch from beside libtorch.
+    fn script(&self, path: &str) -> Result<()> {
         let program = self.programs.get(PROGRAM).context("the program was built")?;
         let mut script = Command::new("bash");
-        script.current_dir(&self.host.repo).arg("device/check_gpu.sh");
-        script.env("EMULATOR", &self.library).env("OUT", self.scratch("check-gpu"));
+        script.current_dir(&self.host.repo).arg(path);
+        script.env("EMULATOR", &self.library).env("OUT", self.scratch(path));
         script.env("PROGRAMS", program.parent().unwrap_or(program));
         check(script.env("PYTHONPATH", self.libtorch.parent().unwrap_or(&self.libtorch)))
     }
