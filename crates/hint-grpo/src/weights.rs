@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hint_policy::{Policy, SaveOptions, SharedPolicy, catch_out_of_memory};
+use hint_policy::{LoraConfig, Policy, SaveOptions, SharedPolicy, catch_out_of_memory};
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::{PolicyVersion, RolloutError, WeightSource};
 use tch::{Device, Tensor};
@@ -24,6 +24,15 @@ impl WeightSource for SharedWeights<'_> {
         let untied_head = head == HeadWeights::Untied;
         let options = SaveOptions { untied_head, merged: true, ..SaveOptions::default() };
         Ok(self.policy.lock().save_as(dir, &options)?)
+    }
+
+    fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
+        let policy = self.policy.lock();
+        let is_readable = policy.lora().is_some_and(LoraConfig::is_uniform);
+        if is_readable {
+            policy.save(dir)?;
+        }
+        Ok(is_readable)
     }
 }
 
@@ -83,4 +92,41 @@ pub(crate) fn check_copy(policy: &SharedPolicy, copy: &SharedPolicy) -> Result<(
         parameters.map(|one| (one.name, one.tensor.size())).collect::<Vec<_>>()
     };
     if describe(copy) == describe(policy) { Ok(()) } else { refused("other parameters") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hint_policy::config::Architecture;
+    use hint_policy::{CausalLm, ModelConfig};
+
+    use super::*;
+
+    #[test]
+    fn adapters_are_written_alone_where_servers_read_them() {
+        let write = |lora: Option<&LoraConfig>| {
+            let config = ModelConfig::small(Architecture::Llama, 60);
+            let policy = CausalLm::init(&config, 1, Device::Cpu).unwrap();
+            let policy = match lora {
+                Some(lora) => policy.with_lora(lora, 7).unwrap(),
+                None => policy,
+            };
+            let (policy, version) = (SharedPolicy::new(policy), PolicyVersion(3));
+            let dir = tempfile::tempdir().unwrap();
+            let weights = SharedWeights { policy: &policy, version };
+            let is_written = weights.write_adapter(dir.path()).unwrap();
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            let mut weights = files.filter(|file| file.ends_with("safetensors"));
+            (is_written, weights.next(), weights.next())
+        };
+        let lora = LoraConfig { rank: 4, ..LoraConfig::default() };
+        let adapter = Some("adapter_model.safetensors".to_owned());
+        assert_eq!(write(Some(&lora)), (true, adapter, None));
+        assert_eq!(write(None), (false, None, None));
+        // A server would scale it as the others.
+        let rank_pattern = BTreeMap::from([("q_proj".to_owned(), 2)]);
+        assert_eq!(write(Some(&LoraConfig { rank_pattern, ..lora })), (false, None, None));
+    }
 }

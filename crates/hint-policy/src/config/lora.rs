@@ -102,6 +102,14 @@ impl LoraConfig {
         PolicyError::options(wrong)
     }
 
+    /// Whether every adapter has the same rank and scale, and nothing else is trained. Servers such as vLLM read no
+    /// others.
+    pub fn is_uniform(&self) -> bool {
+        self.rank_pattern.is_empty()
+            && self.alpha_pattern.is_empty()
+            && self.modules_to_save.is_empty()
+    }
+
     /// Rank of the update of a projection, and the factor on it.
     pub(crate) fn shape_of(&self, path: &str) -> (usize, f64) {
         let rank = *of_path(&self.rank_pattern, path).unwrap_or(&self.rank);

@@ -360,6 +360,10 @@ impl Policy for CausalLm {
         Ok(Box::new(self.cached_decoder(options)))
     }
 
+    fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_ref()
+    }
+
     fn parameters_changed(&self) {
         *self.fused.borrow_mut() = None;
         self.weights.drop_casts();

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use tch::{Device, Tensor};
 
+use crate::config::LoraConfig;
 use crate::error::PolicyError;
 
 pub use batch::{TokenBatch, TokenRow};
@@ -153,6 +154,12 @@ pub trait Policy: Send {
         Ok(Box::new(RecomputeDecoder::new(self, options)))
     }
 
+    /// Shape of its low-rank adapters, if these are what is trained. Then [`Policy::save`] writes them alone, in PEFT's
+    /// format. By default there are none.
+    fn lora(&self) -> Option<&LoraConfig> {
+        None
+    }
+
     /// Announces that the parameters were changed in place, so that the policy drops all values
     /// derived from them. Trainers call it after each optimizer step.
     fn parameters_changed(&self) {}
@@ -215,6 +222,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
     }
     fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
         (**self).decoder(options)
+    }
+    fn lora(&self) -> Option<&LoraConfig> {
+        (**self).lora()
     }
     fn parameters_changed(&self) {
         (**self).parameters_changed();

@@ -435,6 +435,18 @@ pub trait WeightSource {
     ///
     /// Any error that keeps the folder from being written.
     fn write_checkpoint(&self, dir: &Path, head: HeadWeights) -> Result<(), RolloutError>;
+
+    /// Writes the low-rank adapters alone into `dir`, as PEFT's `adapter_model.safetensors` and `adapter_config.json`.
+    /// Returns false, and writes nothing, unless all that is trained are adapters of one rank and scale. That is the
+    /// default.
+    ///
+    /// # Errors
+    ///
+    /// Any error that keeps the folder from being written.
+    fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
+        let _ = dir;
+        Ok(false)
+    }
 }
 
 /// Checks the contract of an engine: counts, one log-probability per token, all of them finite.
