@@ -23,6 +23,72 @@ pub enum VllmError {
         path: &'static str,
     },
 
+    /// The server asks for a key that the engine does not have.
+    #[error(
+        "`{server}` refuses the API key, or asks for one; give the key that it was started with, in a program by \
+         `VllmBuilder::api_key`"
+    )]
+    Key {
+        /// The server.
+        server: String,
+        /// Text of the answer.
+        #[source]
+        source: HttpError,
+    },
+
+    /// The server takes no adapters while it runs.
+    #[error(
+        "`{server}` takes no adapters while it runs; start it with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True` in its environment"
+    )]
+    RuntimeLora {
+        /// The server.
+        server: String,
+    },
+
+    /// Adapters were asked for, and the weights are none that a server reads.
+    #[error(
+        "the weights are no adapters of one rank and scale, which servers need; leave `adapter_rank` out to give them the \
+         whole weights"
+    )]
+    NoAdapter,
+
+    /// The adapter could not be loaded.
+    #[error("`{server}` could not load the adapter of version {version}")]
+    LoadAdapter {
+        /// The server.
+        server: String,
+        /// Version of the weights.
+        version: u64,
+        /// Text of the answer.
+        #[source]
+        source: HttpError,
+    },
+
+    /// The server does not have the adapter that it was given, for example because it was restarted.
+    #[error("`{server}` has no adapter `{adapter}`")]
+    Adapter {
+        /// The server.
+        server: String,
+        /// Name of the adapter.
+        adapter: String,
+    },
+
+    /// The server has weights of a run below the adapters.
+    #[error(
+        "`{server}` has the weights `{found}` of a run in place of those that it was started with, on which adapters rest; \
+         start it again"
+    )]
+    BaseWeights {
+        /// The server.
+        server: String,
+        /// Label that it reports.
+        found: String,
+    },
+
+    /// The program ended the sampling.
+    #[error("sampling was aborted")]
+    Aborted,
+
     /// The server cannot describe itself.
     #[error(
         "`{server}` cannot list its options; vLLM needs `pip` in its own Python environment for that: install it there and start the server again"
@@ -143,7 +209,11 @@ impl VllmError {
     pub(crate) const fn is_outage(&self) -> bool {
         match self {
             Self::Http(error) => error.is_transient(),
-            Self::Reload { .. } | Self::Paused { .. } | Self::Version { .. } => true,
+            Self::Reload { .. }
+            | Self::Paused { .. }
+            | Self::Version { .. }
+            | Self::LoadAdapter { .. }
+            | Self::Adapter { .. } => true,
             _ => false,
         }
     }

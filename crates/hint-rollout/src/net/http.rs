@@ -21,6 +21,25 @@ pub(crate) struct JsonServer {
     limit: u64,
 }
 
+/// An answer, or why there is none.
+type Response = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+/// Connections whose requests may take `timeout`.
+fn agent(timeout: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        // The body of an error says what was wrong.
+        .http_status_as_error(false)
+        // A key must not follow a redirect to another host.
+        .max_redirects(0)
+        // The proxy of the environment would be ambient state.
+        .proxy(None)
+        .timeout_global(Some(timeout))
+        .max_idle_connections_per_host(64)
+        .max_idle_connections(64)
+        .build()
+        .into()
+}
+
 impl std::fmt::Debug for JsonServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JsonServer").field("base", &shown(&self.base)).finish_non_exhaustive()
@@ -30,20 +49,20 @@ impl std::fmt::Debug for JsonServer {
 impl JsonServer {
     /// A server at `base`, each of whose requests may take `timeout`.
     pub(crate) fn new(base: &str, timeout: Duration, key: Option<ApiKey>) -> Self {
-        let agent = ureq::Agent::config_builder()
-            // The body of an error says what was wrong.
-            .http_status_as_error(false)
-            // A key must not follow a redirect to another host.
-            .max_redirects(0)
-            // The proxy of the environment would be ambient state.
-            .proxy(None)
-            .timeout_global(Some(timeout))
-            .max_idle_connections_per_host(64)
-            .max_idle_connections(64)
-            .build()
-            .into();
         let base = base.trim_end_matches('/').to_owned();
-        Self { agent, base, key, timeout, limit: 1 << 30 }
+        Self { agent: agent(timeout), base, key, timeout, limit: 1 << 30 }
+    }
+
+    /// The same server, with connections of its own.
+    #[cfg(feature = "vllm")]
+    pub(crate) fn renewed(&self) -> Self {
+        Self { agent: agent(self.timeout), ..self.clone() }
+    }
+
+    /// Closes all connections of this server and its clones: their requests end with an error, and so do later ones.
+    #[cfg(feature = "vllm")]
+    pub(crate) fn close(self) {
+        self.agent.shutdown();
     }
 
     /// The same server, of whose answers at most `bytes` are read.
@@ -69,12 +88,22 @@ impl JsonServer {
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.read(path, self.send(path, body))
+    }
+
+    /// As `post`, for an answer that is no JSON.
+    #[cfg(feature = "vllm")]
+    pub(crate) fn post_for_text(&self, path: &str, body: &Value) -> Result<String, Failure> {
+        self.text(path, self.send(path, body))
+    }
+
+    fn send(&self, path: &str, body: &Value) -> Response {
         let request = self.agent.post(format!("{}{path}", self.base));
         let request = match &self.key {
             Some(key) => request.header("Authorization", format!("Bearer {}", key.secret())),
             None => request,
         };
-        self.read(path, request.send_json(body))
+        request.send_json(body)
     }
 
     /// An error about the body of an answer that was valid JSON.
@@ -87,11 +116,20 @@ impl JsonServer {
     }
 
     /// JSON of an answer; `Null` for an empty one.
-    fn read(
-        &self,
-        path: &str,
-        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Value, Failure> {
+    fn read(&self, path: &str, response: Response) -> Result<Value, Failure> {
+        let text = self.text(path, response)?;
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            let shown = shortened(&self.redacted(&text));
+            let reason = format!("expected JSON ({error}), found `{shown}`");
+            HttpError::Body { url: self.url(path), reason }.into()
+        })
+    }
+
+    /// Text of an answer.
+    fn text(&self, path: &str, response: Response) -> Result<String, Failure> {
         let fail = |error| Failure { error, retry_after: None };
         let mut response = response.map_err(|error| fail(self.transport(path, &error)))?;
         let status = response.status().as_u16();
@@ -103,15 +141,7 @@ impl JsonServer {
             let error = HttpError::Status { url: self.url(path), status, message };
             return Err(Failure { error, retry_after });
         }
-        let text = text.map_err(|error| fail(self.transport(path, &error)))?;
-        if text.trim().is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).map_err(|error| {
-            let shown = shortened(&self.redacted(&text));
-            let reason = format!("expected JSON ({error}), found `{shown}`");
-            fail(HttpError::Body { url: self.url(path), reason })
-        })
+        text.map_err(|error| fail(self.transport(path, &error)))
     }
 
     fn transport(&self, path: &str, error: &ureq::Error) -> HttpError {

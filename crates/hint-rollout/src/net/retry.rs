@@ -29,27 +29,46 @@ pub(crate) struct Backoff {
 /// Longest pause between two attempts, also when a server asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// Time after which a pause asks whether it is of use still.
+const SLICE: Duration = Duration::from_millis(50);
+
 impl Backoff {
     /// Asks until there is an answer, the failure will not pass, or the attempts are used up. `ask`
     /// gets the number of the attempt, from 1.
+    #[cfg(feature = "teacher")]
     pub(crate) fn retry<T>(
         self,
+        ask: impl FnMut(usize) -> Result<T, Failure>,
+    ) -> Result<T, (usize, HttpError)> {
+        self.retry_until(|| false, ask)
+    }
+
+    /// As `retry`, and gives up soon after `is_over` is true. Then the error is that of the last attempt.
+    pub(crate) fn retry_until<T>(
+        self,
+        is_over: impl Fn() -> bool,
         mut ask: impl FnMut(usize) -> Result<T, Failure>,
     ) -> Result<T, (usize, HttpError)> {
         let mut attempt = 1;
         loop {
-            match ask(attempt) {
+            let Failure { error, retry_after } = match ask(attempt) {
                 Ok(answer) => return Ok(answer),
-                Err(Failure { error, .. }) if !error.is_transient() || attempt >= self.attempts => {
+                Err(failure) => failure,
+            };
+            if !error.is_transient() || attempt >= self.attempts || is_over() {
+                return Err((attempt, error));
+            }
+            let mut pause = self.pause(attempt, retry_after);
+            tracing::warn!(attempt, ?pause, %error, "a request failed and is made again");
+            while !pause.is_zero() {
+                if is_over() {
                     return Err((attempt, error));
                 }
-                Err(Failure { error, retry_after }) => {
-                    let pause = self.pause(attempt, retry_after);
-                    tracing::warn!(attempt, ?pause, %error, "a request failed and is made again");
-                    std::thread::sleep(pause);
-                    attempt += 1;
-                }
+                let slice = pause.min(SLICE);
+                std::thread::sleep(slice);
+                pause -= slice;
             }
+            attempt += 1;
         }
     }
 
@@ -64,6 +83,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -74,5 +95,21 @@ mod tests {
         assert_eq!(backoff.pause(60, None), LONGEST_PAUSE);
         assert_eq!(backoff.pause(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert_eq!(backoff.pause(1, Some(Duration::from_hours(9))), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_pause_ends_when_nobody_waits_for_the_answer() {
+        let backoff = Backoff { attempts: 9, first: Duration::from_hours(1) };
+        let (asked, is_over) = (Cell::new(0), Cell::new(false));
+        let busy = || HttpError::Status { url: String::new(), status: 503, message: String::new() };
+        let found = backoff.retry_until(
+            || is_over.replace(true),
+            |attempt| {
+                asked.set(attempt);
+                Err::<(), _>(busy().into())
+            },
+        );
+        // It was asked before the pause, and once more in it.
+        assert_eq!((found, asked.get()), (Err((1, busy())), 1));
     }
 }

@@ -13,8 +13,6 @@ mod seed;
 pub(crate) mod state;
 
 pub use activity::{Activity, Work};
-#[cfg(feature = "vllm")]
-pub(crate) use parallel::Queue;
 pub(crate) use parallel::in_parallel;
 pub use progress::{RunProgress, StepContext};
 pub use schedule::{RunPoint, ValueSchedule};

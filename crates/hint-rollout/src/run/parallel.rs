@@ -10,67 +10,42 @@ pub(crate) fn in_parallel<T: Send, E: Send>(
     threads: usize,
     piece: impl Fn(usize) -> Result<T, E> + Sync,
 ) -> (Vec<(usize, T)>, Option<E>) {
-    let queue = Queue::new(count);
-    queue.work_off(threads.min(count), piece)
-}
-
-/// Pieces `0..count` of work, which several groups of threads take in order.
-#[derive(Debug)]
-pub(crate) struct Queue {
-    next: AtomicUsize,
-    count: usize,
-}
-
-impl Queue {
-    pub(crate) fn new(count: usize) -> Self {
-        Self { next: AtomicUsize::new(0), count }
-    }
-
-    fn take(&self) -> Option<usize> {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        (next < self.count).then_some(next)
-    }
-
-    /// Takes pieces on up to `threads` threads, until none is left or one of these threads fails. Returns the finished
-    /// results, by index and ascending, and the first failure.
-    pub(crate) fn work_off<T: Send, E: Send>(
-        &self,
-        threads: usize,
-        piece: impl Fn(usize) -> Result<T, E> + Sync,
-    ) -> (Vec<(usize, T)>, Option<E>) {
-        let finished = Mutex::new(Vec::new());
-        let failure = Mutex::new(None);
-        let has_failed = AtomicBool::new(false);
-        let work = || {
-            while !has_failed.load(Ordering::Relaxed)
-                && let Some(index) = self.take()
-            {
-                match piece(index) {
-                    Ok(result) => {
-                        let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
-                        finished.push((index, result));
-                    }
-                    Err(error) => {
-                        has_failed.store(true, Ordering::Relaxed);
-                        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        failure.get_or_insert(error);
-                    }
+    let threads = threads.min(count);
+    let next = AtomicUsize::new(0);
+    let finished = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
+    let has_failed = AtomicBool::new(false);
+    let work = || {
+        while !has_failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            match piece(index) {
+                Ok(result) => {
+                    let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
+                    finished.push((index, result));
+                }
+                Err(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    failure.get_or_insert(error);
                 }
             }
-        };
-        if threads <= 1 {
-            work();
-        } else {
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(work);
-                }
-            });
         }
-        let mut finished = finished.into_inner().unwrap_or_else(PoisonError::into_inner);
-        finished.sort_unstable_by_key(|(index, _)| *index);
-        (finished, failure.into_inner().unwrap_or_else(PoisonError::into_inner))
+    };
+    if threads <= 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
     }
+    let mut finished = finished.into_inner().unwrap_or_else(PoisonError::into_inner);
+    finished.sort_unstable_by_key(|(index, _)| *index);
+    (finished, failure.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[cfg(test)]
@@ -91,19 +66,5 @@ mod tests {
         let (finished, failure) =
             in_parallel(100, 1, |index| if index == 3 { Err("three") } else { Ok(index) });
         assert_eq!((finished.len(), failure), (3, Some("three")));
-    }
-
-    #[test]
-    fn what_a_failing_group_leaves_is_done_by_the_others() {
-        let queue = Queue::new(10);
-        let (none, failure) =
-            queue.work_off(1, |index| if index < 3 { Err(index) } else { Ok(()) });
-        assert_eq!((none, failure), (vec![], Some(0)));
-        let (others, failure) = queue.work_off(3, Ok::<_, ()>);
-        assert_eq!(
-            others.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
-            (1..10).collect::<Vec<_>>()
-        );
-        assert_eq!(failure, None);
     }
 }

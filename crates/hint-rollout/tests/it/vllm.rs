@@ -1,10 +1,14 @@
 //! The vLLM engine against a local server that gives the answers recorded from vLLM 0.32.0.
 
+mod aborted;
+mod adapters;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
@@ -22,9 +26,11 @@ const INFO: &str = r#"{"vllm_config":{"model_config":{"model":"smollm2","dtype":
 const COMPLETION: &str = r#"{"id":"cmpl-8f3c43f7a883e421","object":"text_completion","created":1795620340,"model":"smollm2","choices":[{"index":0,"text":" Paris, the capital of France","logprobs":{"text_offset":[0,13,24,36,49,61],"token_logprobs":[-0.156009703874588,-1.7266685962677002,-2.136831760406494,-0.09363206475973129,-0.12073897570371628,-1.346420407295227],"tokens":["token_id:7042","token_id:28","token_id:260","token_id:3575","token_id:282","token_id:4649"]},"finish_reason":"length","stop_reason":null,"token_ids":[7042,28,260,3575,282,4649],"prompt_logprobs":null},{"index":1,"text":" Monaco, which became famous","logprobs":{"text_offset":[0,13,27,38,50,63],"token_logprobs":[-5.475517272949219,-0.050979241728782654,-1.5197162628173828,-1.299691081047058,-6.100078582763672,-5.220973014831543],"tokens":["token_id:3692","token_id:22667","token_id:28","token_id:527","token_id:2163","token_id:4248"]},"finish_reason":"length","stop_reason":null,"token_ids":[3692,22667,28,527,2163,4248],"prompt_logprobs":null}],"usage":{"prompt_tokens":5,"total_tokens":17,"completion_tokens":12}}"#;
 const RELOAD_FAILED: &str = r#"{"error":{"message":"Call to collective_rpc method failed: Worker failed with error 'Repo id must be in the form 'repo_name' or 'namespace/repo_name'', please check the stack trace above for the root cause","type":"InternalServerError","param":null,"code":500}}"#;
 
-/// What a server answers to a path, given the weights label it has: status and body; `None` breaks
-/// the connection.
+/// What a server answers to a path in place of the recorded answer: status and body. Status 0 breaks the connection.
 type Script = Box<dyn FnMut(&str) -> Option<(u16, String)> + Send>;
+
+/// The status of no answer at all: the server waits until the client closes the connection.
+const HANG: u16 = 1;
 
 /// A server on this machine.
 struct Recorded {
@@ -32,6 +38,10 @@ struct Recorded {
     log: Arc<Mutex<Vec<String>>>,
     /// Bodies of the requests for completions.
     bodies: Arc<Mutex<Vec<Value>>>,
+    /// Names of the adapters that it has.
+    adapters: Arc<Mutex<Vec<String>>>,
+    /// Gets a message when a client has closed a connection that hangs.
+    closed: Receiver<()>,
 }
 
 impl Recorded {
@@ -43,6 +53,9 @@ impl Recorded {
         let seen = Arc::clone(&log);
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let asked = Arc::clone(&bodies);
+        let adapters = Arc::new(Mutex::new(Vec::new()));
+        let loaded = Arc::clone(&adapters);
+        let (close, closed) = channel();
         std::thread::spawn(move || {
             let mut label = "default".to_owned();
             for stream in listener.incoming() {
@@ -56,6 +69,26 @@ impl Recorded {
                     let body: Value = serde_json::from_str(&body).expect("JSON");
                     body["new_version"].as_str().expect("a text").clone_into(&mut label);
                 }
+                if let Some((status, body)) = change(&path) {
+                    match status {
+                        0 => {}
+                        HANG => {
+                            let wait = stream.set_read_timeout(Some(Duration::from_mins(1)));
+                            wait.expect("a time that is not zero");
+                            if matches!(stream.read(&mut [0]), Ok(0)) {
+                                // A test that has ended does not listen.
+                                let _ = close.send(());
+                            }
+                        }
+                        status => answer(&mut stream, status, &body),
+                    }
+                    continue;
+                }
+                let mut loaded = loaded.lock().expect("no test panics here");
+                if let Some((status, body)) = adapters::answer(&mut loaded, &path, &body) {
+                    answer(&mut stream, status, &body);
+                    continue;
+                }
                 let recorded = |path: &str| match path {
                     "/v1/models" => MODELS.to_owned(),
                     "/server_info?config_format=json" => INFO.to_owned(),
@@ -67,18 +100,19 @@ impl Recorded {
                     "/is_paused" => r#"{"is_paused":false}"#.to_owned(),
                     _ => String::new(),
                 };
-                match change(&path) {
-                    Some((0, _)) => {}
-                    Some((status, body)) => answer(&mut stream, status, &body),
-                    None => answer(&mut stream, 200, &recorded(&path)),
-                }
+                answer(&mut stream, 200, &recorded(&path));
             }
         });
-        Self { address, log, bodies }
+        Self { address, log, bodies, adapters, closed }
     }
 
     fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().expect("no test panics here"))
+    }
+
+    /// How often a path was asked for since the last look.
+    fn count(&self, wanted: &str) -> usize {
+        self.log().iter().filter(|path| *path == wanted).count()
     }
 }
 
@@ -145,12 +179,20 @@ fn connect_with(
     dir: &Path,
     parallel: usize,
 ) -> (Result<VllmEngine, RolloutError>, Events) {
+    connect_to(VllmOptions { parallel, ..options(servers, dir) })
+}
+
+fn options(servers: &[&Recorded], dir: &Path) -> VllmOptions {
     let addresses = servers.iter().map(|server| server.address.clone());
-    let mut options = VllmOptions::new(addresses, "smollm2", dir);
-    options.parallel = parallel;
-    options.backoff_s = 0.001;
-    options.request_timeout_s = 10.0;
-    options.dtype = Some("float32".to_owned());
+    VllmOptions {
+        backoff_s: 0.001,
+        request_timeout_s: 10.0,
+        dtype: Some("float32".to_owned()),
+        ..VllmOptions::new(addresses, "smollm2", dir)
+    }
+}
+
+fn connect_to(options: VllmOptions) -> (Result<VllmEngine, RolloutError>, Events) {
     let events = Events::default();
     let seen = Arc::clone(&events);
     let observer = move |event: &VllmEvent<'_>| {
@@ -344,10 +386,55 @@ fn a_slow_server_gets_fewer_requests() {
     let (engine, events) = connect_with(&[&slow, &fast], dir.path(), 1);
     let groups = engine.unwrap().generate(&vec![request(6); 10]).unwrap();
     assert_eq!(groups.len(), 10);
-    let completions =
-        |server: &Recorded| server.log().iter().filter(|path| *path == "/v1/completions").count();
-    assert_eq!((completions(&slow), completions(&fast)), (1, 9));
+    assert_eq!((slow.count("/v1/completions"), fast.count("/v1/completions")), (1, 9));
     assert!(events.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_server_that_is_down_is_left_out_of_more_and_more_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let down = Recorded::start(on("/health", 503, "{}"));
+    let up = Recorded::start(plain());
+    let mut engine = connect(&[&down, &up], dir.path()).0.unwrap();
+    assert_eq!(down.count("/health"), 1);
+    let mut asked = Vec::new();
+    for call in 1..=22 {
+        // A change of weights is a call as well.
+        if call == 6 {
+            engine.sync(&Weights(1)).unwrap();
+        } else {
+            engine.generate(&[request(6)]).unwrap();
+        }
+        if down.count("/health") > 0 {
+            asked.push(call);
+        }
+    }
+    assert_eq!(asked, [1, 3, 6, 11, 20]);
+    assert_eq!(up.count("/health"), 23);
+    // With nobody else there, it is asked each time.
+    let mut engine = {
+        let mut asked = 0;
+        // The first question is that of the connection.
+        let server = Recorded::start(Box::new(move |path| {
+            asked += usize::from(path == "/health");
+            (path == "/health" && asked > 1).then(|| (503, "{}".to_owned()))
+        }));
+        let engine = connect(&[&server], dir.path()).0.unwrap();
+        (engine, server)
+    };
+    for _ in 0..5 {
+        engine.0.generate(&[request(6)]).unwrap_err();
+    }
+    assert_eq!(engine.1.count("/health"), 6);
+}
+
+#[test]
+fn a_server_that_asks_for_a_key_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(on("/v1/models", 401, r#"{"error":"Unauthorized"}"#));
+    let error = connect(&[&server], dir.path()).0.unwrap_err();
+    assert!(matches!(error, RolloutError::Vllm(VllmError::Key { .. })), "{error}");
+    assert!(error.to_string().contains(&server.address), "{error}");
 }
 
 #[test]

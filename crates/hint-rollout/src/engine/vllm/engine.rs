@@ -1,19 +1,21 @@
 //! The engine of several vLLM servers.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::contract::{
-    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling,
-    WeightSource,
+    Completion, GenerationRequest, HeadWeights, RolloutEngine, Sampling, WeightSource,
 };
+use crate::engine::vllm::batch::{Batch, Queue};
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::server::{Server, folder};
+use crate::engine::vllm::slot::{Slot, Weights, on_each};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
-use crate::run::{Activity, Queue};
+use crate::run::Activity;
 
 /// Observer of the servers.
 type Observer = Box<dyn FnMut(&VllmEvent<'_>) + Send>;
@@ -69,90 +71,38 @@ impl VllmBuilder {
     ///
     /// # Errors
     ///
-    /// [`RolloutError::Config`]; [`VllmError::DevMode`], [`VllmError::Model`] or
-    /// [`VllmError::Setting`] for a server that was started wrongly, each with the fix;
+    /// [`RolloutError::Config`]; [`VllmError::DevMode`], [`VllmError::Model`], [`VllmError::Setting`] or
+    /// [`VllmError::RuntimeLora`] for a server that was started wrongly, each with the fix; [`VllmError::Key`];
     /// [`VllmError::AllDown`] when no server answers. A server that is out of reach is reported and
     /// left out until it is back.
     pub fn connect(self) -> Result<VllmEngine, RolloutError> {
         Violations::check(|at| self.options.check(at))?;
-        let slots = self.options.servers.iter().map(|address| {
-            let server = Server::new(address, &self.options, self.key.as_ref());
-            Slot { server, down: None, checked: false, model_len: usize::MAX }
-        });
+        let slots = self
+            .options
+            .servers
+            .iter()
+            .map(|address| Slot::new(Server::new(address, &self.options, self.key.as_ref())));
         let mut engine = VllmEngine {
             slots: slots.collect(),
             options: self.options,
             stop_tokens: self.stop_tokens,
             observer: self.observer,
             current: None,
+            is_aborted: Arc::default(),
             activity: Activity::default(),
         };
-        for index in 0..engine.slots.len() {
-            let slot = &mut engine.slots[index];
-            if let Err(error) = slot.check(&engine.options) {
-                if !error.is_outage() {
-                    return Err(error.into());
-                }
-                engine.set_down(index, &error, 0);
+        let options = &engine.options;
+        let checked = on_each(&mut engine.slots, |slot| slot.check(options));
+        for (index, checked) in checked.into_iter().enumerate() {
+            match checked {
+                Ok(()) => {}
+                Err(error) if !error.is_outage() => return Err(error.into()),
+                Err(error) => engine.set_down(index, &error, 0),
             }
         }
         engine.up()?;
         Ok(engine)
     }
-}
-
-/// One server and its state.
-#[derive(Debug)]
-struct Slot {
-    server: Server,
-    /// Why it cannot be used.
-    down: Option<String>,
-    checked: bool,
-    /// Positions it holds.
-    model_len: usize,
-}
-
-impl Slot {
-    fn check(&mut self, options: &VllmOptions) -> Result<(), VllmError> {
-        self.server.is_alive()?;
-        if !self.checked {
-            self.model_len = self.server.check(options)?;
-            self.checked = true;
-        }
-        Ok(())
-    }
-
-    /// Sees to it that the server has the `current` weights. One that was down gets them anew.
-    fn expect(&self, current: Option<&Weights>) -> Result<(), VllmError> {
-        let Some(Weights { dir, version }) = current else { return Ok(()) };
-        if self.down.is_some() {
-            return self.server.load(dir, *version);
-        }
-        match self.server.expect_version(*version) {
-            Err(VllmError::Version { .. }) => self.server.load(dir, *version),
-            other => other,
-        }
-    }
-}
-
-/// Does `work` for every server at the same time. Returns the results in the order of `slots`.
-fn on_each<T: Send>(slots: &mut [Slot], work: impl Fn(&mut Slot) -> T + Sync) -> Vec<T> {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let threads = slots.iter_mut().map(|slot| scope.spawn(move || work(slot)));
-        let threads = threads.collect::<Vec<_>>();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("work on a server does not panic"))
-            .collect()
-    })
-}
-
-/// Weights that the servers were given.
-#[derive(Debug)]
-struct Weights {
-    dir: PathBuf,
-    version: PolicyVersion,
 }
 
 /// Samples from one or more vLLM servers that share the work.
@@ -169,16 +119,52 @@ struct Weights {
 /// ```
 ///
 /// The servers take requests from one queue, so that a slower one gets fewer. The completions of a prompt come from one
-/// server, which reads the prompt once. The requests of a server that fails go to the others.
-/// It is tried again before each batch, and gets the current weights before it is used. Every wait
-/// is bounded by the options.
+/// server, which reads the prompt once. The requests of a server that fails return to the queue. It is asked again in
+/// the next call, then after 1, 2, 4, 8 and 16 further ones, or when no other is left. It gets the current weights before
+/// it is used. Every wait is bounded by the options.
+///
+/// With [`VllmOptions::adapter_rank`] the servers get adapters in place of whole weights, each version under a name of
+/// its own.
 pub struct VllmEngine {
     slots: Vec<Slot>,
     options: VllmOptions,
     stop_tokens: Vec<u32>,
     observer: Observer,
     current: Option<Weights>,
+    is_aborted: Arc<AtomicBool>,
     activity: Activity,
+}
+
+/// Ends the sampling of a [`VllmEngine`] from another thread; made by [`VllmEngine::aborter`].
+///
+/// ```no_run
+/// use hint_rollout::engine::vllm::{VllmEngine, VllmOptions};
+///
+/// let options = VllmOptions::new(["http://127.0.0.1:8000"], "policy", "/mnt/shared/weights");
+/// let engine = VllmEngine::builder(options).connect()?;
+/// let aborter = engine.aborter();
+/// std::thread::spawn(move || {
+///     // When a signal came, for example.
+///     aborter.abort();
+/// });
+/// # Ok::<(), hint_rollout::RolloutError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct VllmAborter {
+    is_aborted: Arc<AtomicBool>,
+    servers: Vec<Arc<Server>>,
+}
+
+impl VllmAborter {
+    /// Closes the connections of all requests for completions, and vLLM stops working on these. The call that samples
+    /// returns [`VllmError::Aborted`] within a fraction of a second. So does every later one. A change of weights is
+    /// not interrupted.
+    pub fn abort(&self) {
+        self.is_aborted.store(true, Ordering::SeqCst);
+        for server in &self.servers {
+            server.interrupt();
+        }
+    }
 }
 
 impl std::fmt::Debug for VllmEngine {
@@ -196,6 +182,15 @@ impl VllmEngine {
         VllmBuilder { options, stop_tokens: Vec::new(), key: None, observer: Box::new(|_| ()) }
     }
 
+    /// Ends sampling from another thread. It remains of use when the engine was given away.
+    pub fn aborter(&self) -> VllmAborter {
+        VllmAborter { is_aborted: Arc::clone(&self.is_aborted), servers: self.servers() }
+    }
+
+    fn servers(&self) -> Vec<Arc<Server>> {
+        self.slots.iter().map(|slot| Arc::clone(&slot.server)).collect()
+    }
+
     /// Indices of the servers that can be used.
     fn up(&self) -> Result<Vec<usize>, VllmError> {
         let up = (0..self.slots.len()).filter(|&index| self.slots[index].down.is_none());
@@ -210,9 +205,9 @@ impl VllmEngine {
     /// Leaves a server out. The observer gets one event.
     fn set_down(&mut self, index: usize, error: &VllmError, requests: usize) {
         let slot = &mut self.slots[index];
-        let was_up = slot.down.replace(error.chain()).is_none();
+        let is_new = slot.set_down(error);
         let server = &slot.server.name;
-        if was_up {
+        if is_new {
             tracing::warn!(%server, requests, error = error.chain(), "a server is down");
             (self.observer)(&VllmEvent::ServerDown { server, error, requests });
         }
@@ -220,19 +215,23 @@ impl VllmEngine {
 
     fn set_back(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        slot.down = None;
+        slot.set_back();
         tracing::info!(server = %slot.server.name, "a server is back");
         (self.observer)(&VllmEvent::ServerBack { server: &slot.server.name });
     }
 
     /// Looks whether servers that were down are back, and whether the others still have their
-    /// weights. Both get the current ones.
+    /// weights. Both get the current ones. All are asked at once; some of those that are down are left out, unless no
+    /// other is there.
     fn refresh(&mut self) -> Result<(), VllmError> {
+        let all = self.up().is_err();
         let (options, current) = (&self.options, self.current.as_ref());
         let ready = on_each(&mut self.slots, |slot| {
-            slot.check(options).and_then(|()| slot.expect(current))
+            let is_asked = all || slot.is_asked();
+            is_asked.then(|| slot.check(options).and_then(|()| slot.expect(current)))
         });
         for (index, ready) in ready.into_iter().enumerate() {
+            let Some(ready) = ready else { continue };
             match ready {
                 Ok(()) if self.slots[index].down.is_some() => self.set_back(index),
                 Ok(()) => {}
@@ -259,52 +258,53 @@ impl VllmEngine {
         }
     }
 
-    /// Lets the servers that are up take the requests of `pending`, and moves their results into `done`. A server that
-    /// fails is down afterwards; the requests that it took stay without completions.
+    /// Lets the servers that are up take the requests without completions, and moves their results into `done`. A server
+    /// that fails is down afterwards.
     fn round(
         &mut self,
         requests: &[GenerationRequest],
-        pending: &[usize],
         done: &mut [Option<Vec<Completion>>],
     ) -> Result<(), VllmError> {
         let up = self.up()?;
-        let version = self.current.as_ref().map_or_else(PolicyVersion::default, |w| w.version);
+        let pending = (0..done.len()).filter(|&index| done[index].is_none());
+        let pending = pending.collect::<Vec<_>>();
         // The first requests are shared equally, even if one server could take all of them.
         let threads = pending.len().div_ceil(up.len()).min(self.options.parallel);
-        let queue = Queue::new(pending.len());
-        let (stop, activity, current) = (&self.stop_tokens, &self.activity, self.current.as_ref());
+        let batch = Batch {
+            requests,
+            stop_tokens: &self.stop_tokens,
+            version: self.current.as_ref().map(|weights| weights.version),
+            queue: Queue::new(pending),
+            servers: self.servers(),
+            is_aborted: &self.is_aborted,
+            activity: &self.activity,
+        };
         let shares = on_each(&mut self.slots, |slot| {
-            let server = slot.down.is_none().then_some(&slot.server)?;
-            let taken = AtomicUsize::new(0);
-            let (finished, failure) = queue.work_off(threads, |place| {
-                taken.fetch_add(1, Ordering::Relaxed);
-                let completions = server.complete(&requests[pending[place]], stop, version);
-                completions.inspect(|completions| activity.advance(completions.len()))
-            });
-            // Only completions from the right weights count.
-            let result = match (failure, current) {
-                (Some(error), _) => Err(error),
-                (None, Some(weights)) => server.expect_version(weights.version),
-                (None, None) => Ok(()),
-            };
-            Some((result.map(|()| finished), taken.into_inner()))
+            slot.down.is_none().then(|| batch.share(&slot.server, threads))
         });
+        let mut fatal = None;
         for (index, share) in shares.into_iter().enumerate() {
             match share {
                 None => {}
                 Some((Ok(finished), _)) => {
-                    for (place, completions) in finished {
-                        done[pending[place]] = Some(completions);
+                    for (request, completions) in finished {
+                        done[request] = Some(completions);
                     }
                 }
-                Some((Err(error), _)) if !error.is_outage() => return Err(error),
-                Some((Err(error), taken)) => self.set_down(index, &error, taken),
+                Some((Err(error), taken)) if error.is_outage() => {
+                    self.set_down(index, &error, taken);
+                }
+                // What ended the batch, not what the others saw of that.
+                Some((Err(error), _)) if matches!(fatal, None | Some(VllmError::Aborted)) => {
+                    fatal = Some(error);
+                }
+                Some((Err(_), _)) => {}
             }
         }
-        Ok(())
+        fatal.map_or(Ok(()), Err)
     }
 
-    /// Writes a checkpoint that appears whole, and returns its folder.
+    /// Writes a checkpoint or an adapter that appears whole, and returns its folder.
     fn write(&self, weights: &dyn WeightSource) -> Result<PathBuf, RolloutError> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
@@ -315,7 +315,11 @@ impl VllmEngine {
         let (partial, dir) = (root.join(format!(".{name}.partial")), root.join(name));
         remove_folder(&partial).map_err(failed(&partial))?;
         std::fs::create_dir_all(&partial).map_err(failed(&partial))?;
-        weights.write_checkpoint(&partial, HeadWeights::Untied)?;
+        if self.options.adapter_rank.is_none() {
+            weights.write_checkpoint(&partial, HeadWeights::Untied)?;
+        } else if !weights.write_adapter(&partial)? {
+            return Err(VllmError::NoAdapter.into());
+        }
         remove_folder(&dir).map_err(failed(&dir))?;
         std::fs::rename(&partial, &dir).map_err(failed(&dir))?;
         // The servers may run in another folder.
@@ -332,29 +336,31 @@ impl RolloutEngine for VllmEngine {
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        if self.is_aborted.load(Ordering::SeqCst) {
+            return Err(VllmError::Aborted.into());
+        }
         self.refresh()?;
         self.check_lengths(requests)?;
         let mut done: Vec<Option<Vec<Completion>>> = vec![None; requests.len()];
-        loop {
-            let pending = (0..done.len()).filter(|&index| done[index].is_none());
-            let pending = pending.collect::<Vec<_>>();
-            if pending.is_empty() {
-                return Ok(done.into_iter().flatten().collect());
-            }
+        while done.iter().any(Option::is_none) {
             // Ends: a round that leaves something has one server less.
-            self.round(requests, &pending, &mut done)?;
+            self.round(requests, &mut done)?;
         }
+        Ok(done.into_iter().flatten().collect())
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
         let version = weights.version();
         let dir = self.write(weights)?;
+        let all = self.up().is_err();
         let options = &self.options;
         let loaded = on_each(&mut self.slots, |slot| {
-            slot.check(options).and_then(|()| slot.server.load(&dir, version))
+            let is_asked = all || slot.is_asked();
+            is_asked.then(|| slot.check(options).and_then(|()| slot.server.give(&dir, version)))
         });
         let mut misconfigured = None;
         for (index, result) in loaded.into_iter().enumerate() {
+            let Some(result) = result else { continue };
             match result {
                 Ok(()) if self.slots[index].down.is_some() => self.set_back(index),
                 Ok(()) => {}

@@ -5,19 +5,25 @@
 //! before and after every batch. So a server that was restarted in between is noticed, and its
 //! completions from the original weights are dropped.
 //!
+//! With [`VllmOptions::adapter_rank`], low-rank adapters go through that folder alone. Each version has a name of its own,
+//! by which requests ask for it. The servers' own weights stay.
+//!
 //! Of several processes that share a run, the first one asks the servers for all. The others have a [`VllmFollower`].
 //!
 //! Its tests use recorded answers of a vLLM 0.32.0 server; `cargo xtask e2e-vllm` trains through a
 //! real one.
 
+mod adapter;
+mod batch;
 mod engine;
 mod event;
 mod follower;
 mod options;
 mod server;
+mod slot;
 mod wire;
 
-pub use engine::{VllmBuilder, VllmEngine};
+pub use engine::{VllmAborter, VllmBuilder, VllmEngine};
 pub use event::VllmEvent;
 pub use follower::VllmFollower;
 pub use options::VllmOptions;

@@ -22,7 +22,7 @@ pub struct VllmOptions {
     pub servers: Vec<String>,
     /// Name under which the servers serve the model (`--served-model-name`).
     pub model: String,
-    /// Folder for weights, which the servers see under the same path. It holds one checkpoint at a
+    /// Folder for weights, which the servers see under the same path. It holds one checkpoint, or one adapter, at a
     /// time.
     pub weights_dir: PathBuf,
     /// Positions that every server must hold: the longest prompt and its completion. 0 accepts any
@@ -33,6 +33,11 @@ pub struct VllmOptions {
     /// `bfloat16` differs by up to 0.15 nats and varies with the batch. `None` accepts any.
     #[serde(default)]
     pub dtype: Option<String>,
+    /// Rank of the low-rank adapters that the servers get in place of whole weights. They need `--enable-lora`, a
+    /// `--max-lora-rank` of at least this, and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`. At least 1. With `None` they get
+    /// the whole weights, with adapters merged.
+    #[serde(default)]
+    pub adapter_rank: Option<usize>,
     /// Requests in flight per server. At least 1.
     #[serde(default = "default_parallel")]
     pub parallel: usize,
@@ -80,6 +85,7 @@ impl VllmOptions {
             weights_dir: weights_dir.into(),
             min_model_len: 0,
             dtype: None,
+            adapter_rank: None,
             parallel: default_parallel(),
             attempts: default_attempts(),
             backoff_s: default_backoff(),
@@ -91,6 +97,7 @@ impl VllmOptions {
     /// Reports every value that is out of range.
     pub fn check(&self, at: &mut Violations) {
         at.require(!self.servers.is_empty(), "servers", "must name at least one", "none");
+        at.require(self.adapter_rank != Some(0), "adapter_rank", "must be at least 1", 0);
         at.at_least("parallel", self.parallel, 1);
         at.at_least("attempts", self.attempts, 1);
         at.seconds("backoff_s", self.backoff_s);

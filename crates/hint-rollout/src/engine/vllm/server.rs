@@ -1,6 +1,7 @@
 //! One vLLM server: checking it, sampling from it, giving it weights.
 
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,10 +18,12 @@ use crate::run::Seed;
 pub(super) struct Server {
     pub(super) name: String,
     model: String,
+    /// Whether it gets adapters in place of whole weights.
+    pub(super) has_adapters: bool,
     /// The run that labels the weights here.
-    run: String,
-    sampling: JsonServer,
-    control: JsonServer,
+    pub(super) run: String,
+    sampling: RwLock<JsonServer>,
+    pub(super) control: JsonServer,
     probe: JsonServer,
     backoff: Backoff,
 }
@@ -36,8 +39,9 @@ impl Server {
         Self {
             name: sampling.name(),
             model: options.model.clone(),
+            has_adapters: options.adapter_rank.is_some(),
             run: run_id(&options.weights_dir),
-            sampling,
+            sampling: RwLock::new(sampling),
             control: connect(options.sync_timeout_s),
             probe: JsonServer::new(address, PROBE, key.cloned()),
             backoff: Backoff {
@@ -55,7 +59,7 @@ impl Server {
     /// Checks that the server was started with options that training can rely on. Returns the
     /// positions that it holds.
     pub(super) fn check(&self, options: &VllmOptions) -> Result<usize, VllmError> {
-        let models = self.control.get("/v1/models").map_err(|failure| failure.error)?;
+        let models = self.models()?;
         let list = models["data"].as_array().map_or(&[][..], Vec::as_slice);
         let Some(model) = list.iter().find(|model| model["id"] == self.model) else {
             let names = list.iter().filter_map(|model| model["id"].as_str()).collect::<Vec<_>>();
@@ -79,9 +83,23 @@ impl Server {
             ));
         }
         let info = self.dev("/server_info", "/server_info?config_format=json")?;
-        self.check_config(&info["vllm_config"], options)?;
-        self.weights_label()?;
+        let config = &info["vllm_config"];
+        self.check_config(config, options)?;
+        match options.adapter_rank {
+            Some(rank) => self.check_adapters(&config["lora_config"], rank)?,
+            None => drop(self.weights_label()?),
+        }
         Ok(model_len)
+    }
+
+    /// The models and adapters that it serves.
+    pub(super) fn models(&self) -> Result<Value, VllmError> {
+        self.control.get("/v1/models").map_err(|failure| match failure.error {
+            source @ HttpError::Status { status: 401, .. } => {
+                VllmError::Key { server: self.name.clone(), source }
+            }
+            error => error.into(),
+        })
     }
 
     fn check_config(&self, config: &Value, options: &VllmOptions) -> Result<(), VllmError> {
@@ -108,6 +126,10 @@ impl Server {
                 format!("--dtype {expected}"),
             ));
         }
+        if self.has_adapters {
+            // The model's own weights stay.
+            return Ok(());
+        }
         // The server does not say whether its head is tied, but its model's folder does.
         let folder = Path::new(model["model"].as_str().unwrap_or_default());
         let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
@@ -124,7 +146,7 @@ impl Server {
         Ok(())
     }
 
-    fn setting(
+    pub(super) fn setting(
         &self,
         setting: &'static str,
         expected: String,
@@ -161,8 +183,28 @@ impl Server {
         }
     }
 
+    /// Fails unless the server would sample from this run's weights of `version`.
+    pub(super) fn expect_weights(&self, version: PolicyVersion) -> Result<(), VllmError> {
+        if self.has_adapters {
+            self.expect_base()?;
+            return self.expect_adapter(version);
+        }
+        self.expect_version(version)
+    }
+
+    /// Fails unless requests that have ended were answered from this run's weights of `version`. One that names an adapter
+    /// which is not there fails by itself.
+    pub(super) fn confirm_weights(&self, version: PolicyVersion) -> Result<(), VllmError> {
+        if self.has_adapters { self.expect_base() } else { self.expect_version(version) }
+    }
+
+    /// Gives the server the weights in `dir`.
+    pub(super) fn give(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
+        if self.has_adapters { self.load_adapter(dir, version) } else { self.load(dir, version) }
+    }
+
     /// Fails unless the server has this run's weights of `version`.
-    pub(super) fn expect_version(&self, version: PolicyVersion) -> Result<(), VllmError> {
+    fn expect_version(&self, version: PolicyVersion) -> Result<(), VllmError> {
         let (expected, found) = (self.label(version), self.weights_label()?);
         if found == expected {
             return Ok(());
@@ -175,13 +217,13 @@ impl Server {
     }
 
     /// Label of this run's weights of `version`.
-    fn label(&self, version: PolicyVersion) -> String {
+    pub(super) fn label(&self, version: PolicyVersion) -> String {
         format!("{}-{}", self.run, folder(version))
     }
 
     /// Loads the weights in `dir`: pause, reload, empty the cache, label, resume. After a failed
     /// reload the server stays paused, because the next generation would end it.
-    pub(super) fn load(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
+    fn load(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
         let post = |path: &str, body: Value| {
             self.control.post(path, &body).map_err(|failure| VllmError::from(failure.error))
         };
@@ -206,21 +248,50 @@ impl Server {
         }
     }
 
-    /// The completions of one prompt. Failures that may pass are tried again.
+    /// The connection for completions, as long as nobody interrupts them.
+    fn sampling(&self) -> JsonServer {
+        self.sampling.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the requests for completions that are in flight, with an error. vLLM stops working on a request whose
+    /// connection is closed.
+    pub(super) fn interrupt(&self) {
+        let mut sampling = self.sampling.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = sampling.renewed();
+        std::mem::replace(&mut *sampling, renewed).close();
+    }
+
+    /// The completions of one prompt, from the weights of `version` if the server was given any. Failures that may pass
+    /// are tried again, until `is_over`.
     pub(super) fn complete(
         &self,
         request: &GenerationRequest,
         stop_tokens: &[u32],
-        version: PolicyVersion,
+        version: Option<PolicyVersion>,
+        is_over: impl Fn() -> bool,
     ) -> Result<Vec<Completion>, VllmError> {
         const PATH: &str = "/v1/completions";
-        let body = wire::body(&self.model, request, stop_tokens);
-        let ask = |_| {
-            let answer = self.sampling.post(PATH, &body)?;
-            wire::completions(answer, request, version)
-                .map_err(|reason| self.sampling.unexpected(PATH, reason).into())
+        let adapter = version.filter(|_| self.has_adapters).map(|version| self.label(version));
+        let model = adapter.as_deref().unwrap_or(&self.model);
+        let body = wire::body(model, request, stop_tokens);
+        let ask = |_: usize| -> Result<Vec<Completion>, Failure> {
+            // In this order: an interruption closes this connection, or is seen here.
+            let server = self.sampling();
+            if is_over() {
+                return Err(server.unexpected(PATH, "none, since sampling is over").into());
+            }
+            let answer = server.post(PATH, &body)?;
+            wire::completions(answer, request, version.unwrap_or_default())
+                .map_err(|reason| server.unexpected(PATH, reason).into())
         };
-        let completions = self.backoff.retry(ask).map_err(|(_, error)| error)?;
+        let completions = self.backoff.retry_until(&is_over, ask);
+        let completions = completions.map_err(|(_, error)| match (error, adapter) {
+            _ if is_over() => VllmError::Aborted,
+            (HttpError::Status { status: 404, .. }, Some(adapter)) => {
+                VllmError::Adapter { server: self.name.clone(), adapter }
+            }
+            (error, _) => error.into(),
+        })?;
         let limit = request.sampling.max_completion_len;
         let is_cut = |completion: &&Completion| {
             completion.stop == StopReason::Length && completion.tokens.len() < limit
@@ -257,7 +328,7 @@ fn run_id(weights_dir: &Path) -> String {
 }
 
 /// The run in a label, if an engine of this kind wrote it.
-fn run_of(label: &str) -> Option<&str> {
+pub(super) fn run_of(label: &str) -> Option<&str> {
     let (run, version) = label.split_once("-step-")?;
     let is_id = run.len() == RUN_DIGITS && run.chars().all(|digit| digit.is_ascii_hexdigit());
     (is_id && version.parse::<u64>().is_ok()).then_some(run)

@@ -1,0 +1,261 @@
+//! The requests of one call, and the servers that share them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion};
+use crate::engine::vllm::server::Server;
+use crate::error::VllmError;
+use crate::run::Activity;
+
+/// Requests by index, with their completions.
+pub(super) type Finished = Vec<(usize, Vec<Completion>)>;
+
+/// Requests that servers take from one queue. A request whose server fails returns to it at once.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    pub(super) requests: &'a [GenerationRequest],
+    pub(super) stop_tokens: &'a [u32],
+    /// The weights to sample from, if the servers were given any.
+    pub(super) version: Option<PolicyVersion>,
+    pub(super) queue: Queue,
+    /// Those that share the batch.
+    pub(super) servers: Vec<Arc<Server>>,
+    /// Whether the program ended the sampling.
+    pub(super) is_aborted: &'a AtomicBool,
+    pub(super) activity: &'a Activity,
+}
+
+impl Batch<'_> {
+    /// Lets `server` take requests, up to `threads` at a time, until none is left or it fails. Returns what it finished,
+    /// which is nothing if it failed, and the number of requests that it took.
+    pub(super) fn share(
+        &self,
+        server: &Server,
+        threads: usize,
+    ) -> (Result<Finished, VllmError>, usize) {
+        let taken = AtomicUsize::new(0);
+        let finished = self.queue.work_off(threads, |index| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            let is_over = || self.is_aborted.load(Ordering::SeqCst) || self.queue.is_closed();
+            let request = &self.requests[index];
+            let completions = server.complete(request, self.stop_tokens, self.version, is_over);
+            match &completions {
+                Ok(completions) => self.activity.advance(completions.len()),
+                Err(error) if !error.is_outage() => self.end(),
+                Err(_) => {}
+            }
+            completions
+        });
+        // Only completions from the right weights count.
+        let confirmed = finished.and_then(|finished| {
+            self.version.map_or(Ok(()), |version| server.confirm_weights(version))?;
+            Ok(finished)
+        });
+        (confirmed, taken.into_inner())
+    }
+
+    /// Ends the requests in flight: the batch cannot be completed.
+    fn end(&self) {
+        if self.queue.close() {
+            for server in &self.servers {
+                server.interrupt();
+            }
+        }
+    }
+}
+
+/// Pieces of work that several groups of threads take in order.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    is_closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<usize>,
+    /// Pieces that were taken, and may return.
+    at_work: usize,
+}
+
+/// What the threads of a group have in common.
+struct Group<T> {
+    finished: Mutex<Vec<(usize, T)>>,
+    failure: Mutex<Option<VllmError>>,
+    has_failed: AtomicBool,
+}
+
+/// Closes a queue if its thread panics: others would wait for its piece.
+struct Watch<'a>(&'a Queue);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(pieces: impl IntoIterator<Item = usize>) -> Self {
+        let state = State { waiting: pieces.into_iter().collect(), at_work: 0 };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Gives out no more pieces. Whether it was open.
+    fn close(&self) -> bool {
+        let _state = self.state();
+        let was_open = !self.is_closed.swap(true, Ordering::SeqCst);
+        self.changed.notify_all();
+        was_open
+    }
+
+    /// Takes pieces on up to `threads` threads, until all are finished or one of these threads fails. Then the pieces
+    /// of this group return to the queue, for other groups. Returns the finished results, by index and ascending, or the
+    /// first failure.
+    fn work_off<T: Send>(
+        &self,
+        threads: usize,
+        piece: impl Fn(usize) -> Result<T, VllmError> + Sync,
+    ) -> Result<Vec<(usize, T)>, VllmError> {
+        let group = Group {
+            finished: Mutex::new(Vec::new()),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let _watch = Watch(self);
+                    while let Some(index) = self.take(&group.has_failed) {
+                        self.settle(&group, index, piece(index));
+                    }
+                });
+            }
+        });
+        if let Some(failure) = group.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(failure);
+        }
+        let mut finished = group.finished.into_inner().unwrap_or_else(PoisonError::into_inner);
+        finished.sort_unstable_by_key(|(index, _)| *index);
+        Ok(finished)
+    }
+
+    /// The next piece. Waits while others are at work whose pieces may return.
+    fn take(&self, has_failed: &AtomicBool) -> Option<usize> {
+        let mut state = self.state();
+        loop {
+            if self.is_closed() || has_failed.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(index) = state.waiting.pop_front() {
+                state.at_work += 1;
+                return Some(index);
+            }
+            if state.at_work == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn settle<T>(&self, group: &Group<T>, index: usize, result: Result<T, VllmError>) {
+        let mut state = self.state();
+        state.at_work -= 1;
+        let mut finished = group.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(result) if !group.has_failed.load(Ordering::Relaxed) => {
+                finished.push((index, result));
+            }
+            Ok(_) => state.waiting.push_back(index),
+            Err(error) => {
+                group.has_failed.store(true, Ordering::Relaxed);
+                let own = finished.drain(..).map(|(index, _)| index).chain([index]);
+                state.waiting.extend(own);
+                let mut failure = group.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                // The requests that another failure has ended do not tell why.
+                if matches!(*failure, None | Some(VllmError::Aborted)) {
+                    *failure = Some(error);
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn failure() -> VllmError {
+        VllmError::Paused { server: "a".to_owned() }
+    }
+
+    fn indices(finished: &[(usize, usize)]) -> Vec<usize> {
+        finished.iter().map(|(index, _)| *index).collect()
+    }
+
+    #[test]
+    fn pieces_of_a_group_that_fails_are_done_by_a_group_that_waits_for_them() {
+        let queue = Queue::new(0..4);
+        let (begin, has_begun) = channel();
+        let (fail, fails) = channel::<()>();
+        let (has_begun, fails) = (Mutex::new(has_begun), Mutex::new(fails));
+        let (first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                queue.work_off(1, |index| {
+                    if index == 0 {
+                        return Ok(index);
+                    }
+                    begin.send(()).expect("the other group waits");
+                    fails.lock().expect("one thread").recv().expect("it is told to fail");
+                    Err(failure())
+                })
+            });
+            has_begun.lock().expect("one thread").recv().expect("the first group has begun");
+            let second = queue.work_off(2, |index| {
+                if index == 3 {
+                    // All that is left is with the first group.
+                    fail.send(()).expect("the first group waits");
+                }
+                Ok(index)
+            });
+            (first.join().expect("it does not panic"), second)
+        });
+        assert!(matches!(first, Err(VllmError::Paused { .. })), "{first:?}");
+        // The piece that failed, and the one that it finished before.
+        assert_eq!(indices(&second.expect("no failure")), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_nothing_out_and_the_reason_is_kept() {
+        let queue = Queue::new(0..100);
+        let found = queue.work_off(3, |index| {
+            if index == 5 {
+                assert!(queue.close());
+                return Err(failure());
+            }
+            if queue.is_closed() { Err(VllmError::Aborted) } else { Ok(index) }
+        });
+        assert!(matches!(found, Err(VllmError::Paused { .. })), "{found:?}");
+        assert!(!queue.close());
+        assert!(queue.work_off(2, Ok).expect("no failure").is_empty());
+    }
+}

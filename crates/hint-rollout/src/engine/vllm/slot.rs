@@ -1,0 +1,144 @@
+//! One of the servers of an engine, and its state.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::contract::PolicyVersion;
+use crate::engine::vllm::options::VllmOptions;
+use crate::engine::vllm::server::Server;
+use crate::error::VllmError;
+
+/// Weights that the servers were given.
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) dir: PathBuf,
+    pub(super) version: PolicyVersion,
+}
+
+/// One server and its state.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) server: Arc<Server>,
+    /// Why it cannot be used.
+    pub(super) down: Option<String>,
+    /// Positions it holds.
+    pub(super) model_len: usize,
+    is_checked: bool,
+    rest: Rest,
+}
+
+impl Slot {
+    pub(super) fn new(server: Server) -> Self {
+        Self {
+            server: Arc::new(server),
+            down: None,
+            model_len: usize::MAX,
+            is_checked: false,
+            rest: Rest::default(),
+        }
+    }
+
+    /// Asks whether the server is there, and once whether it was started with the right options.
+    pub(super) fn check(&mut self, options: &VllmOptions) -> Result<(), VllmError> {
+        self.server.is_alive()?;
+        if !self.is_checked {
+            self.model_len = self.server.check(options)?;
+            self.is_checked = true;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the server has the `current` weights. One that was down gets them again.
+    pub(super) fn expect(&self, current: Option<&Weights>) -> Result<(), VllmError> {
+        let Some(Weights { dir, version }) = current else { return Ok(()) };
+        if self.down.is_some() {
+            return self.server.give(dir, *version);
+        }
+        match self.server.expect_weights(*version) {
+            Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => {
+                self.server.give(dir, *version)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether this call of the engine asks the server. One that is down is left out of some.
+    pub(super) fn is_asked(&mut self) -> bool {
+        self.down.is_none() || self.rest.is_over()
+    }
+
+    /// Leaves the server out. Whether that is news.
+    pub(super) fn set_down(&mut self, error: &VllmError) -> bool {
+        let is_new = self.down.replace(error.chain()).is_none();
+        if is_new {
+            // It may have been started again with other options.
+            self.is_checked = false;
+        } else {
+            self.rest.prolong();
+        }
+        is_new
+    }
+
+    /// Takes the server in again.
+    pub(super) fn set_back(&mut self) {
+        self.down = None;
+        self.rest = Rest::default();
+    }
+}
+
+/// Calls of the engine that leave out a server which is down: none at first, then 1, 2, 4, 8, and 16 after each further
+/// question in vain.
+#[derive(Debug, Default)]
+struct Rest {
+    /// Calls of the present pause that are left.
+    left: u32,
+    /// Calls of the last pause.
+    last: u32,
+}
+
+impl Rest {
+    const LONGEST: u32 = 16;
+
+    /// One call passes. Whether the server is asked in it.
+    fn is_over(&mut self) -> bool {
+        let is_over = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        is_over
+    }
+
+    fn prolong(&mut self) {
+        self.last = (2 * self.last).clamp(1, Self::LONGEST);
+        self.left = self.last;
+    }
+}
+
+/// Does `work` for every server at the same time. Returns the results in the order of `slots`.
+pub(super) fn on_each<T: Send>(slots: &mut [Slot], work: impl Fn(&mut Slot) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads = slots.iter_mut().map(|slot| scope.spawn(move || work(slot)));
+        let threads = threads.collect::<Vec<_>>();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("work on a server does not panic"))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_sixteen_calls() {
+        let mut rest = Rest::default();
+        let mut asked = Vec::new();
+        for call in 1..=60 {
+            if rest.is_over() {
+                asked.push(call);
+                rest.prolong();
+            }
+        }
+        assert_eq!(asked, [1, 3, 6, 11, 20, 37, 54]);
+    }
+}
