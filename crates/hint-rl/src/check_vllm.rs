@@ -8,8 +8,8 @@
 //! The first command installs vLLM, starts a server on SmolLM2 and calls this command. The second one uses
 //! servers that run already, on the folder of `hint-rl export --untied-head` (docs/vllm.md). It first sends a
 //! damaged checkpoint, which must leave the servers usable, and then makes five steps of HINT in f32. At the end it
-//! samples with stop texts, a least length and banned tokens. Prints a line per step and writes weights into
-//! `--weights`. Fails if log-probabilities differ by more than the tolerance after any change of weights, or a
+//! samples with stop texts, a least length and banned tokens. With `--lora` it trains adapters, and the servers get each
+//! version of them by name. Prints a line per step and writes weights into `--weights`. Fails if log-probabilities differ by more than the tolerance after any change of weights, or a
 //! completion exceeds its limits. Takes about three minutes on two CPU cores.
 
 use std::ops::ControlFlow;
@@ -32,7 +32,7 @@ use hint_rollout::{
 };
 use tch::{Kind, Tensor};
 
-use crate::train::report_server;
+use crate::train::{explain_key, parse_lora, report_server, server_key};
 
 /// Compares vLLM servers with the trainer over a few steps.
 #[derive(Debug, Args)]
@@ -52,6 +52,14 @@ pub struct Options {
     /// Folder for weights, which the servers see, too.
     #[arg(long, value_name = "DIR")]
     weights: PathBuf,
+
+    /// Train low-rank adapters, as `hint-rl train --lora` does, and give the servers these alone.
+    #[arg(long, value_name = "KEY=VALUE,...", num_args = 0..=1, default_missing_value = "")]
+    lora: Option<String>,
+
+    /// The environment variable that holds the API key of the servers [default: `VLLM_API_KEY`, if it is set].
+    #[arg(long, value_name = "VARIABLE")]
+    vllm_key_env: Option<String>,
 
     /// Optimizer steps.
     #[arg(long, default_value_t = 5)]
@@ -246,6 +254,14 @@ impl WeightSource for Damaged {
         std::fs::write(dir.join("model.safetensors"), "no weights")
             .map_err(|error| RolloutError::other("damaged checkpoint", error))
     }
+
+    fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::write(dir.join(file), "no adapter")
+                .map_err(|error| RolloutError::other("damaged adapter", error))?;
+        }
+        Ok(true)
+    }
 }
 
 /// Prints a line a step.
@@ -306,20 +322,29 @@ learning_rate = 1e-5
 ///
 /// Servers that cannot be used, log-probabilities that differ by more than the tolerance.
 pub fn run(options: &Options) -> Result<()> {
-    let mut config = GrpoConfig::from_toml(CONFIG)?;
+    let lora = options.lora.as_deref().map(parse_lora).transpose()?;
+    // Fresh adapters do nothing yet, and a small step of them little.
+    let changes = lora.is_some().then_some("optimizer.learning_rate=1e-3");
+    let mut config = GrpoConfig::from_toml_with(CONFIG, changes)?;
     config.run.steps = options.steps;
     let model = LoadedModel::load(&options.model, &LoadOptions::default())?;
-    let policy = SharedPolicy::new(model.policy);
+    let policy = SharedPolicy::new(match &lora {
+        Some(lora) => model.policy.with_lora(lora, config.run.seed)?,
+        None => model.policy,
+    });
 
     let mut servers = VllmOptions::new(&options.server, &options.served_name, &options.weights);
     servers.dtype = Some("float32".to_owned());
     servers.request_timeout_s = 120.0;
-    let mut engine = VllmEngine::builder(servers)
-        .stop_tokens(model.stop_tokens.clone())
-        .observer(report_server)
-        .connect()?;
-    let refused = engine.sync(&Damaged).err().context("a damaged checkpoint was accepted")?;
-    say!("a damaged checkpoint is refused: {refused}");
+    servers.adapter_rank = lora.map(|lora| lora.rank);
+    let mut engine =
+        VllmEngine::builder(servers).stop_tokens(model.stop_tokens.clone()).observer(report_server);
+    if let Some(key) = server_key(options.vllm_key_env.as_deref())? {
+        engine = engine.api_key(key);
+    }
+    let mut engine = engine.connect().map_err(explain_key)?;
+    let refused = engine.sync(&Damaged).err().context("damaged weights were accepted")?;
+    say!("damaged weights are refused: {refused}");
 
     let seen = Comparisons::default();
     let engine = Compared {

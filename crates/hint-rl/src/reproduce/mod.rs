@@ -223,6 +223,8 @@ impl Plan<'_> {
             lora: None,
             gradient_checkpointing: false,
             vllm: self.options.vllm.clone(),
+            vllm_key_env: None,
+            vllm_merged: false,
             threads: (is_small(self.first_model()) || self.options.jobs > 1).then_some(1),
             max_batch: None,
             model,

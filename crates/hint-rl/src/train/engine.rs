@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
-use hint_policy::{Policy as _, SaveOptions, SharedPolicy};
+use anyhow::{Context, Result, anyhow};
+use hint_policy::{LoraConfig, Policy as _, SaveOptions, SharedPolicy};
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmFollower, VllmOptions};
+use hint_rollout::error::VllmError;
+use hint_rollout::net::ApiKey;
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::settings::Settings;
@@ -18,6 +20,31 @@ pub(crate) const SERVED_NAME: &str = "policy";
 
 /// The variable from which `vllm serve` takes the key that it asks for, and this program the one that it sends.
 const SERVER_KEY: &str = "VLLM_API_KEY";
+
+/// The key in the environment variable that an option names, or else in the usual one if it is set.
+///
+/// # Errors
+///
+/// A variable that the option names, and that is not set.
+pub(crate) fn server_key(variable: Option<&str>) -> Result<Option<ApiKey>> {
+    let Some(variable) = variable else { return Ok(api_key(SERVER_KEY)) };
+    let missing = || {
+        format!(
+            "the variable `{variable}` is not set, or empty; it is to hold the API key of the servers"
+        )
+    };
+    api_key(variable).map(Some).with_context(missing)
+}
+
+/// Names the option of a key that servers refuse.
+pub(crate) fn explain_key(error: RolloutError) -> anyhow::Error {
+    if matches!(error, RolloutError::Vllm(VllmError::Key { .. })) {
+        let advice =
+            format!("set `{SERVER_KEY}` to it, or name another variable with --vllm-key-env");
+        return anyhow!("{error}: {advice}");
+    }
+    error.into()
+}
 
 /// The engine that `settings` ask for, which samples from `copy` if there is one. `dir` is the folder of the run;
 /// servers get their weights below it, after `lock` kept other processes out.
@@ -40,16 +67,30 @@ pub(crate) fn engine(
     if settings.compute != Compute::Bf16 {
         options.dtype = Some("float32".to_owned());
     }
+    options.adapter_rank = adapter_rank(settings, policy);
     let mut builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
-    if let Some(key) = api_key(SERVER_KEY) {
+    if let Some(key) = server_key(settings.vllm_key_env.as_deref())? {
         builder = builder.api_key(key);
     }
-    let mut engine = builder.observer(report_server).connect()?;
+    let mut engine = builder.observer(report_server).connect().map_err(explain_key)?;
     // Another process of this run would lose its weights.
     lock()?;
     // An earlier run may have left its own weights there.
     engine.sync(&Initial(policy))?;
     Ok(Box::new(engine))
+}
+
+/// Rank of the adapters that servers get in place of whole weights, if there are any that they read.
+fn adapter_rank(settings: &Settings, policy: &SharedPolicy) -> Option<usize> {
+    let policy = policy.lock();
+    let lora = policy.lora().filter(|_| !settings.vllm_merged)?;
+    if !lora.is_uniform() {
+        note!(
+            "servers get the adapters merged into whole weights: they read none of several ranks, or with whole modules"
+        );
+        return None;
+    }
+    Some(lora.rank)
 }
 
 /// The servers that the first process connects to, and its followers in the others.
@@ -95,6 +136,15 @@ impl WeightSource for Initial<'_> {
         let options = SaveOptions { untied_head, merged: true, ..SaveOptions::default() };
         Ok(self.0.lock().save_as(dir, &options)?)
     }
+
+    fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
+        let policy = self.0.lock();
+        let is_readable = policy.lora().is_some_and(LoraConfig::is_uniform);
+        if is_readable {
+            policy.save(dir)?;
+        }
+        Ok(is_readable)
+    }
 }
 
 /// Reports servers that fail and come back to a person.
@@ -115,6 +165,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use anyhow::bail;
+    use hint_rollout::error::HttpError;
     use hint_rollout::{GenerationRequest, Sampling};
 
     use super::super::Options;
@@ -161,6 +212,37 @@ mod tests {
         let expected = ["/health", "/v1/models", "/server_info?config_format=json", "/weight_info"];
         assert_eq!(asked, expected, "nothing is loaded");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn servers_of_adapters_need_options_of_their_own_unless_they_get_whole_weights() {
+        let (address, _paths) = server();
+        let refused = |args: &[&str]| {
+            let args = ["hint_grpo", "--vllm", &address].into_iter().chain(args.iter().copied());
+            let settings = Options::parse(args).unwrap().resolve().unwrap();
+            let model = settings.workload().unwrap().model(1).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let refused = engine(&settings, &model, None, dir.path(), || bail!("in use"));
+            refused.err().unwrap().to_string()
+        };
+        let found = refused(&["--lora=rank=12"]);
+        assert!(found.contains("start it with `--enable-lora --max-lora-rank 16`"), "{found}");
+        assert_eq!(refused(&["--lora=rank=12", "--vllm-merged"]), "in use");
+        assert_eq!(refused(&[]), "in use");
+    }
+
+    #[test]
+    fn a_key_comes_from_the_variable_that_is_named() {
+        let missing = server_key(Some("HINT_RL_HAS_NO_SUCH_KEY")).unwrap_err().to_string();
+        assert!(missing.contains("`HINT_RL_HAS_NO_SUCH_KEY` is not set"), "{missing}");
+        // Any variable that is always there.
+        assert!(server_key(Some("PATH")).unwrap().is_some());
+        let message = "Unauthorized".to_owned();
+        let source =
+            HttpError::Status { url: "http://a/v1/models".to_owned(), status: 401, message };
+        let refused = VllmError::Key { server: "http://a".to_owned(), source };
+        let text = explain_key(refused.into()).to_string();
+        assert!(text.contains("http://a") && text.contains("--vllm-key-env"), "{text}");
     }
 
     #[test]

@@ -49,8 +49,9 @@ use tch::Device;
 
 use self::changes::KeepChanges;
 use self::dry_run::dry_run;
-pub(crate) use self::engine::report_server;
 use self::engine::{engine, follow};
+pub(crate) use self::engine::{explain_key, report_server, server_key};
+pub(crate) use self::lora::parse as parse_lora;
 pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};

@@ -102,10 +102,9 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
-    /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
-    /// may be given several times. Of several processes, the first one asks it for all.
-    #[arg(long, value_name = "URL")]
-    pub(crate) vllm: Vec<String>,
+    /// Servers that sample.
+    #[command(flatten)]
+    pub(crate) servers: ServerOptions,
 
     /// Most problems to evaluate on, before and after; `evaluation.max_problems` of the configuration.
     #[arg(long)]
@@ -117,8 +116,8 @@ pub struct Options {
     pub(crate) out: Option<PathBuf>,
 
     /// Continue the run in this folder. It remembers the other options. Only these may be given again: `--steps`,
-    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm` and `--method` (one of those that
-    /// it was started with).
+    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm`, `--vllm-key-env`, `--vllm-merged`
+    /// and `--method` (one of those that it was started with).
     #[arg(
         long,
         value_name = "DIR",
@@ -161,6 +160,24 @@ pub struct Options {
     pub(crate) output: Output,
 }
 
+/// Servers that sample.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerOptions {
+    /// Sample with the vLLM server at this address, which serves the model as `policy` (docs/vllm.md);
+    /// may be given several times. Of several processes, the first one asks it for all.
+    #[arg(long, value_name = "URL")]
+    pub(crate) vllm: Vec<String>,
+
+    /// The environment variable that holds the API key of the servers [default: `VLLM_API_KEY`, if it is set].
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) vllm_key_env: Option<String>,
+
+    /// Give servers the whole weights with --lora, adapters merged. Without this they get the adapters, for which they
+    /// need options of their own (docs/vllm.md).
+    #[arg(long)]
+    pub(crate) vllm_merged: bool,
+}
+
 /// How a run is started, again and in several processes.
 #[derive(Debug, Clone, Args)]
 pub struct Launch {
@@ -198,10 +215,10 @@ impl Options {
                 "continuing the run in {}, with the options that it was started with",
                 out.display()
             ));
-            let Self { threads, output, vllm, device, compute, .. } = self.clone();
+            let Self { threads, output, servers, device, compute, .. } = self.clone();
             let given = Self { out: None, ..self }.resolve()?;
-            let has_servers = !vllm.is_empty();
-            let settings = Self { device, threads, vllm, output, ..Self::resume(out)? };
+            let has_servers = !servers.vllm.is_empty();
+            let settings = Self { device, threads, servers, output, ..Self::resume(out)? };
             let settings = settings.resolve()?;
             same_options::check(&settings, &given, (compute.is_some(), has_servers))?;
             return Ok(settings);
@@ -259,7 +276,9 @@ impl Options {
             compute: Compute::or_default(self.compute, chosen.device),
             gradient_checkpointing: self.gradient_checkpointing,
             lora: self.lora.as_deref().map(super::lora::parse).transpose()?,
-            vllm: self.vllm,
+            vllm: self.servers.vllm,
+            vllm_key_env: self.servers.vllm_key_env,
+            vllm_merged: self.servers.vllm_merged,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or(is_small(&self.model).then_some(1)),
             max_batch: self.max_batch,
@@ -475,6 +494,7 @@ pub(super) mod tests {
             &["--max-batch", "8", "--vllm", "http://localhost:1"],
             "--max-batch is for the engine",
         );
+        refused(&["--vllm-merged", "--lora"], "--vllm-merged is for servers");
         let with_servers = |key: &str| {
             refused(&["--vllm", "http://localhost:1", "--set", key], "it is 0, or from 0.01 to 2");
         };

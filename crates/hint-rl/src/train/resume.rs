@@ -45,10 +45,13 @@ impl Options {
         if settings.config.run.schedule_steps.is_some() {
             settings.may_change("run.steps");
         }
-        if !self.vllm.is_empty() {
-            settings.vllm = self.vllm;
+        let servers = self.servers;
+        if !servers.vllm.is_empty() {
+            settings.vllm = servers.vllm;
             settings.may_change("engine");
         }
+        settings.vllm_key_env = servers.vllm_key_env.or(settings.vllm_key_env);
+        settings.vllm_merged |= servers.vllm_merged;
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
         settings.threads = self.threads.or(settings.threads);

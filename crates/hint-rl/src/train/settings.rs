@@ -103,6 +103,12 @@ pub(crate) struct Settings {
     /// As given.
     #[serde(default)]
     pub vllm: Vec<String>,
+    /// The variable that holds the key of the servers, as given.
+    #[serde(default)]
+    pub vllm_key_env: Option<String>,
+    /// As given.
+    #[serde(default)]
+    pub vllm_merged: bool,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,
     /// The folder of the run; empty until [`Settings::claim`] finds a free one.
@@ -323,6 +329,10 @@ impl Settings {
         ensure!(
             self.vllm.is_empty() || self.max_batch.is_none(),
             "--max-batch is for the engine in this process; a server has a limit of its own"
+        );
+        ensure!(
+            !(self.vllm.is_empty() && self.vllm_merged),
+            "--vllm-merged is for servers; name them with --vllm"
         );
         for server in &self.vllm {
             let rest = server.strip_prefix("http://").or_else(|| server.strip_prefix("https://"));
