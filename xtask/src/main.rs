@@ -55,8 +55,8 @@ usage: cargo xtask COMMAND [-- ARGS]
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
   bless           write what follows from the code: tables of modules and metrics, public items, presets
-  e2e-vllm        setup, then a training run of SmolLM2 through a vLLM server on the CPU, which is
-                  installed (5 GB) and started; compares every log-probability with the trainer's";
+  e2e-vllm        setup, then training runs of SmolLM2 through vLLM on the CPU, which is installed (5 GB):
+                  one server, two of which one is killed, and adapters; compares log-probabilities";
 
 fn main() -> ExitCode {
     match dispatch(std::env::args_os().skip(1).collect()) {

@@ -1,6 +1,8 @@
-//! `e2e-vllm`: training runs through a real vLLM server and hints of a teacher behind it, with everything
+//! `e2e-vllm`: training runs through real vLLM servers and hints of a teacher behind one, with everything
 //! that they take.
 
+mod adapters;
+mod fleet;
 mod install;
 mod server;
 mod teacher;
@@ -9,15 +11,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use self::server::Server;
-use crate::process::{cargo, check};
+use self::server::{Launch, Server};
+use crate::process::{build, cargo, check};
 use hint_libtorch::Host;
 
 /// Name under which the server serves the model.
 const SERVED_NAME: &str = "policy";
 
 /// Installs vLLM, starts it on SmolLM2, trains through it and compares log-probabilities. Then lets it write
-/// hints as a teacher, and runs the main example on them. The server is stopped in any case.
+/// hints as a teacher, and runs the main example on them. Then trains through two servers, one of which is killed and
+/// started again, and trains adapters. The servers are stopped in any case.
 pub(crate) fn e2e(host: &Host) -> Result<()> {
     hint_libtorch::setup(host)?;
     let python = install::install(host)?;
@@ -27,7 +30,8 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
         .with_context(|| format!("cannot create `{}`", weights.display()))?;
     // In the profile of the tests, so that nothing is built a second time; and before the server
     // starts, which needs both the memory and the processors.
-    check(cargo(host).args(["build", "--locked", "--bin", "hint-rl"]))?;
+    let programs = build(host, &["--bin", "hint-rl"])?;
+    let program = programs.get("hint-rl").context("cargo built no `hint-rl`")?;
     check(
         cargo(host)
             .args(["run", "--locked", "--bin", "hint-rl", "--", "export"])
@@ -35,7 +39,17 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
             .arg(&model),
     )?;
     set_penalty(&model)?;
-    let server = Server::start(&python, &model, SERVED_NAME, &work.join("server.log"))?;
+    let log = |name: &str| work.join(format!("{name}.log"));
+    let (first_log, second_log, adapter_log) = (log("server"), log("second"), log("adapters"));
+    let launch = Launch {
+        python: &python,
+        model: &model,
+        name: SERVED_NAME,
+        log: &first_log,
+        port: None,
+        max_lora_rank: None,
+    };
+    let server = Server::start(&launch)?;
     // A second address, at which nobody listens: the engine must continue with the first one.
     check(
         cargo(host)
@@ -48,10 +62,21 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
             .arg(&weights),
     )
     .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
+    adapters::check_refused(program, &server, &launch, &weights)?;
     let problems = teacher::hints(host, &server.address(), &work)?;
-    teacher::train(host, &server.address(), &model, &problems, &work)
-        .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
-    server.stop()
+    teacher::train(
+        host,
+        &server.address(),
+        (model.as_path(), problems.as_path()),
+        &[],
+        &work.join("run"),
+    )
+    .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
+    fleet::check(program, &server, &Launch { log: &second_log, ..launch }, &weights)?;
+    server.stop()?;
+    // Adapters rest on the weights that a server was started with; the first one has those of the runs.
+    let launch = Launch { log: &adapter_log, max_lora_rank: Some(adapters::RANK), ..launch };
+    adapters::train(host, program, &launch, &problems, &weights)
 }
 
 /// Gives the model's folder a repetition penalty, as many chat models have one. The server takes it for each request that

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 /// Starts a program and ends it, with everything that it started, once standard input is closed. The
 /// kernel closes it when the process at the other end is gone, be it by Ctrl-C or by a kill. If the
-/// program ends by itself, so does this one.
+/// program ends by itself, so does this one. With `kill` on standard input, the program has no time to end in order.
 const LIFELINE: &str = "\
 import os, signal, subprocess, sys, threading
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
@@ -22,9 +22,11 @@ def watch():
     if not ending:
         os._exit(status if status >= 0 else 1)
 threading.Thread(target=watch, daemon=True).start()
-sys.stdin.read()
+how = sys.stdin.read()
 ending = True
 for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+    if how == 'kill' and number == signal.SIGTERM:
+        continue
     try:
         os.killpg(child.pid, number)
         child.wait(seconds)
@@ -41,6 +43,22 @@ except ProcessLookupError:
 /// Time limit for loading the model.
 const START: Duration = Duration::from_mins(10);
 
+/// How a server is started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Launch<'a> {
+    /// The Python that has vLLM.
+    pub(super) python: &'a Path,
+    pub(super) model: &'a Path,
+    /// Name under which it serves the model.
+    pub(super) name: &'a str,
+    /// File for its output.
+    pub(super) log: &'a Path,
+    /// A free one if none is given.
+    pub(super) port: Option<u16>,
+    /// Largest rank of adapters, if it is to take some.
+    pub(super) max_lora_rank: Option<usize>,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -51,9 +69,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server of `model` and waits until it answers.
-    pub(super) fn start(python: &Path, model: &Path, name: &str, log: &Path) -> Result<Self> {
-        let port = free_port()?;
+    /// Starts a server and waits until it answers.
+    pub(super) fn start(launch: &Launch<'_>) -> Result<Self> {
+        let Launch { python, model, name, log, .. } = *launch;
+        let port = launch.port.map_or_else(free_port, Ok)?;
         let output =
             File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
         let errors = output.try_clone().context("cannot open the log twice")?;
@@ -66,6 +85,10 @@ impl Server {
         // What the engine of this library asks for.
         command.args(["--dtype", "float32", "--logprobs-mode", "processed_logprobs"]);
         command.env("VLLM_SERVER_DEV_MODE", "1");
+        if let Some(rank) = launch.max_lora_rank {
+            command.args(["--enable-lora", "--max-lora-rank", &rank.to_string()]);
+            command.env("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True");
+        }
         command.arg("--enforce-eager");
         command.env("VLLM_CPU_KVCACHE_SPACE", "2");
         command.env("VLLM_CPU_OMP_THREADS_BIND", format!("0-{}", threads - 1));
@@ -80,6 +103,11 @@ impl Server {
         eprintln!("starting vLLM on port {port} (its output: {})", log.display());
         server.wait_until_up()?;
         Ok(server)
+    }
+
+    /// Its port.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its address.
@@ -98,6 +126,12 @@ impl Server {
             Some(status) => bail!("the server ended early ({status}):\n{}", self.last_lines()),
             None => Ok(()),
         }
+    }
+
+    /// Ends it at once, in the middle of its work.
+    pub(super) fn kill(mut self) -> Result<()> {
+        let lifeline = self.lifeline.as_mut().context("the server has no lifeline")?;
+        lifeline.write_all(b"kill").context("cannot reach the server's lifeline")
     }
 
     fn wait_until_up(&mut self) -> Result<()> {
@@ -173,9 +207,17 @@ mod tests {
 
     #[test]
     fn the_lifeline_ends_what_it_started() {
+        ends("sleep 300 & echo $!; wait", "");
+        // No signal that a program can refuse.
+        ends("trap '' TERM; sleep 300 & echo $!; while true; do wait; done", "kill");
+    }
+
+    /// Whether a shell that runs `script`, and the process whose number it prints first, end after `word`.
+    #[track_caller]
+    fn ends(script: &str, word: &str) {
         // `sh` starts a second process, which must go, too.
         let mut child = Command::new("python3")
-            .args(["-c", LIFELINE, "sh", "-c", "sleep 300 & echo $!; wait"])
+            .args(["-c", LIFELINE, "sh", "-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -188,8 +230,13 @@ mod tests {
         }
         let process = PathBuf::from(format!("/proc/{grandchild}"));
         assert!(process.exists());
-        drop(child.stdin.take());
+        let begin = Instant::now();
+        let mut lifeline = child.stdin.take().unwrap();
+        lifeline.write_all(word.as_bytes()).unwrap();
+        drop(lifeline);
         assert!(child.wait().unwrap().success());
+        // It had been given twenty seconds to end in order.
+        assert!(begin.elapsed() < Duration::from_secs(15), "{word}");
         // It was killed; on a busy machine it takes a moment to end.
         let start = Instant::now();
         loop {

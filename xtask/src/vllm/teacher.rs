@@ -58,19 +58,19 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Two steps of the main example on `problems`, sampled by the server.
+/// Two steps of the main example on `problems`, sampled by the server, in the folder `out`. `options` are further ones.
 pub(super) fn train(
     host: &Host,
     server: &str,
-    model: &Path,
-    problems: &Path,
-    work: &Path,
+    (model, problems): (&Path, &Path),
+    options: &[&str],
+    out: &Path,
 ) -> Result<()> {
-    let out = work.join("run");
-    remove(&out)?;
+    remove(out)?;
     check(
         cargo(host)
             .args(["run", "--locked", "--bin", "hint-rl", "--", "train", "--method", "hint"])
+            .args(options)
             .arg("--model")
             .arg(model)
             .arg("--problems")
@@ -81,7 +81,7 @@ pub(super) fn train(
             .args(["--set", "evaluation.held_out={ type = \"none\" }"])
             .args(["--set", "evaluation.at_start=false"])
             .arg("--out")
-            .arg(&out),
+            .arg(out),
     )?;
     let metrics = out.join("hint").join("metrics.jsonl");
     let text = read(&metrics)?;
