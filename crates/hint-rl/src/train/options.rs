@@ -116,8 +116,8 @@ pub struct Options {
     pub(crate) out: Option<PathBuf>,
 
     /// Continue the run in this folder. It remembers the other options. Only these may be given again: `--steps`,
-    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing`, `--vllm`, `--vllm-key-env`, `--vllm-merged`
-    /// and `--method` (one of those that it was started with).
+    /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing` and `--method` (one of those that it was
+    /// started with). So may `--vllm`, `--vllm-key-env` and `--vllm-merged`.
     #[arg(
         long,
         value_name = "DIR",

@@ -71,8 +71,8 @@ impl VllmBuilder {
     ///
     /// # Errors
     ///
-    /// [`RolloutError::Config`]; [`VllmError::DevMode`], [`VllmError::Model`], [`VllmError::Setting`] or
-    /// [`VllmError::RuntimeLora`] for a server that was started wrongly, each with the fix; [`VllmError::Key`];
+    /// [`RolloutError::Config`]. For a server that was started wrongly, [`VllmError::DevMode`], [`VllmError::Model`],
+    /// [`VllmError::Setting`] or [`VllmError::RuntimeLora`], each with the fix. [`VllmError::Key`].
     /// [`VllmError::AllDown`] when no server answers. A server that is out of reach is reported and
     /// left out until it is back.
     pub fn connect(self) -> Result<VllmEngine, RolloutError> {
@@ -120,8 +120,8 @@ impl VllmBuilder {
 ///
 /// The servers take requests from one queue, so that a slower one gets fewer. The completions of a prompt come from one
 /// server, which reads the prompt once. The requests of a server that fails return to the queue. It is asked again in
-/// the next call, then after 1, 2, 4, 8 and 16 further ones, or when no other is left. It gets the current weights before
-/// it is used. Every wait is bounded by the options.
+/// the next call, and then left out of 1, 2, 4, 8 and 16 calls. When no other is left, every call asks it. It gets the
+/// current weights before it is used. Every wait is bounded by the options.
 ///
 /// With [`VllmOptions::adapter_rank`] the servers get adapters in place of whole weights, each version under a name of
 /// its own.

@@ -86,8 +86,8 @@ impl Slot {
     }
 }
 
-/// Calls of the engine that leave out a server which is down: none at first, then 1, 2, 4, 8, and 16 after each further
-/// question in vain.
+/// Calls of the engine that leave out a server which is down. There are none at first. After each further question in vain
+/// there are 1, 2, 4, 8, then 16.
 #[derive(Debug, Default)]
 struct Rest {
     /// Calls of the present pause that are left.
