@@ -8,7 +8,6 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hint_rollout::engine::HeadWeights;
 use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmOptions};
@@ -73,12 +72,13 @@ impl Recorded {
                     match status {
                         0 => {}
                         HANG => {
-                            let wait = stream.set_read_timeout(Some(Duration::from_mins(1)));
-                            wait.expect("a time that is not zero");
-                            if matches!(stream.read(&mut [0]), Ok(0)) {
-                                // A test that has ended does not listen.
-                                let _ = close.send(());
-                            }
+                            let close = close.clone();
+                            std::thread::spawn(move || {
+                                if matches!(stream.read(&mut [0]), Ok(0)) {
+                                    // A test that has ended does not listen.
+                                    let _ = close.send(());
+                                }
+                            });
                         }
                         status => answer(&mut stream, status, &body),
                     }

@@ -28,23 +28,31 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Lets `server` take requests, up to `threads` at a time, until none is left or it fails. Returns what it finished,
-    /// which is nothing if it failed, and the number of requests that it took.
+    /// Lets `server` take requests, up to `threads` at a time, until none is left or it fails. Then its other requests end
+    /// as well. Returns what it finished, which is nothing if it failed, and the number of requests that it took.
     pub(super) fn share(
         &self,
         server: &Server,
         threads: usize,
     ) -> (Result<Finished, VllmError>, usize) {
-        let taken = AtomicUsize::new(0);
+        let (taken, has_left) = (AtomicUsize::new(0), AtomicBool::new(false));
         let finished = self.queue.work_off(threads, |index| {
             taken.fetch_add(1, Ordering::Relaxed);
-            let is_over = || self.is_aborted.load(Ordering::SeqCst) || self.queue.is_closed();
+            let is_over = || {
+                let flags = [self.is_aborted, &self.queue.is_closed, &has_left];
+                flags.iter().any(|flag| flag.load(Ordering::SeqCst))
+            };
             let request = &self.requests[index];
             let completions = server.complete(request, self.stop_tokens, self.version, is_over);
             match &completions {
                 Ok(completions) => self.activity.advance(completions.len()),
-                Err(error) if !error.is_outage() => self.end(),
-                Err(_) => {}
+                Err(VllmError::Aborted) => {}
+                Err(error) if error.is_outage() => {
+                    if !has_left.swap(true, Ordering::SeqCst) {
+                        server.interrupt();
+                    }
+                }
+                Err(_) => self.end(),
             }
             completions
         });

@@ -3,10 +3,11 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use hint_rollout::engine::vllm::VllmOptions;
 use hint_rollout::error::VllmError;
 use hint_rollout::{RolloutEngine, RolloutError};
 
-use super::{COMPLETION, HANG, Recorded, connect, connect_with, request};
+use super::{COMPLETION, HANG, Recorded, connect, connect_to, connect_with, options, request};
 
 const COMPLETIONS: &str = "/v1/completions";
 
@@ -37,6 +38,44 @@ fn an_abort_ends_the_requests_in_flight() {
     let error = engine.generate(&[request(6)]).unwrap_err();
     assert!(matches!(error, RolloutError::Vllm(VllmError::Aborted)), "{error}");
     assert_eq!(server.count(COMPLETIONS), 0);
+}
+
+#[test]
+fn a_request_that_hangs_on_a_server_that_failed_goes_to_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begin, has_begun) = channel();
+    let mut asked = 0;
+    let bad = Recorded::start(Box::new(move |path| {
+        (path == COMPLETIONS).then(|| {
+            asked += 1;
+            let _ = begin.send(());
+            // The second request breaks, while the first one waits.
+            (if asked == 1 { HANG } else { 0 }, String::new())
+        })
+    }));
+    let mut has_begun = Some(has_begun);
+    let good = Recorded::start(Box::new(move |path| {
+        if path == COMPLETIONS
+            && let Some(has_begun) = has_begun.take()
+        {
+            for _ in 0..2 {
+                has_begun.recv().expect("the bad server is asked twice");
+            }
+        }
+        None
+    }));
+    let patient = options(&[&bad, &good], dir.path());
+    let patient = VllmOptions { attempts: 1, parallel: 2, request_timeout_s: 600.0, ..patient };
+    let (engine, events) = connect_to(patient);
+    let mut engine = engine.unwrap();
+    let (send, sampled) = channel();
+    std::thread::spawn(move || {
+        let _ = send.send(engine.generate(&vec![request(6); 4]));
+    });
+    let groups = sampled.recv_timeout(Duration::from_mins(1)).expect("nobody waits for it");
+    assert_eq!(groups.unwrap().len(), 4);
+    assert_eq!(*events.lock().unwrap(), ["down 2"]);
+    assert_eq!((bad.count(COMPLETIONS), good.count(COMPLETIONS)), (2, 4));
 }
 
 #[test]
