@@ -9,8 +9,9 @@
 //! servers that run already, on the folder of `hint-rl export --untied-head` (docs/vllm.md). It first sends a
 //! damaged checkpoint, which must leave the servers usable, and then makes five steps of HINT in f32. At the end it
 //! samples with stop texts, a least length and banned tokens. With `--lora` it trains adapters, and the servers get each
-//! version of them by name. Prints a line per step and writes weights into `--weights`. Fails if log-probabilities differ by more than the tolerance after any change of weights, or a
-//! completion exceeds its limits. Takes about three minutes on two CPU cores.
+//! version of them by name. Prints a line per step and writes weights into `--weights`. Fails if log-probabilities
+//! differ by more than the tolerance after any change of weights, or a completion exceeds its limits. Takes about three
+//! minutes on two CPU cores.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

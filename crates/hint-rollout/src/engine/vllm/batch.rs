@@ -87,6 +87,15 @@ struct State {
     waiting: VecDeque<usize>,
     /// Pieces that were taken, and may return.
     at_work: usize,
+    /// Pieces of all groups together, and groups that have not failed: no group takes more than its share at a time.
+    count: usize,
+    groups: usize,
+}
+
+impl State {
+    fn share(&self) -> usize {
+        self.count.div_ceil(self.groups.max(1))
+    }
 }
 
 /// What the threads of a group have in common.
@@ -94,6 +103,8 @@ struct Group<T> {
     finished: Mutex<Vec<(usize, T)>>,
     failure: Mutex<Option<VllmError>>,
     has_failed: AtomicBool,
+    /// Pieces that its threads work on. Changes with the state of the queue alone.
+    at_work: AtomicUsize,
 }
 
 /// Closes a queue if its thread panics: others would wait for its piece.
@@ -108,10 +119,11 @@ impl Drop for Watch<'_> {
 }
 
 impl Queue {
-    pub(super) fn new(pieces: impl IntoIterator<Item = usize>) -> Self {
-        let state = State { waiting: pieces.into_iter().collect(), at_work: 0 };
+    pub(super) fn new(pieces: impl IntoIterator<Item = usize>, groups: usize) -> Self {
+        let waiting = pieces.into_iter().collect::<VecDeque<_>>();
+        let count = waiting.len();
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State { waiting, at_work: 0, count, groups }),
             changed: Condvar::new(),
             is_closed: AtomicBool::new(false),
         }
@@ -145,12 +157,13 @@ impl Queue {
             finished: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
+            at_work: AtomicUsize::new(0),
         };
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     let _watch = Watch(self);
-                    while let Some(index) = self.take(&group.has_failed) {
+                    while let Some(index) = self.take(&group) {
                         self.settle(&group, index, piece(index));
                     }
                 });
@@ -164,18 +177,20 @@ impl Queue {
         Ok(finished)
     }
 
-    /// The next piece. Waits while others are at work whose pieces may return.
-    fn take(&self, has_failed: &AtomicBool) -> Option<usize> {
+    /// The next piece. Waits while the group has its share, and while others are at work whose pieces may return.
+    fn take<T>(&self, group: &Group<T>) -> Option<usize> {
         let mut state = self.state();
         loop {
-            if self.is_closed() || has_failed.load(Ordering::Relaxed) {
+            if self.is_closed() || group.has_failed.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(index) = state.waiting.pop_front() {
+            let has_share = group.at_work.load(Ordering::Relaxed) >= state.share();
+            if !has_share && let Some(index) = state.waiting.pop_front() {
                 state.at_work += 1;
+                group.at_work.fetch_add(1, Ordering::Relaxed);
                 return Some(index);
             }
-            if state.at_work == 0 {
+            if state.waiting.is_empty() && state.at_work == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +200,7 @@ impl Queue {
     fn settle<T>(&self, group: &Group<T>, index: usize, result: Result<T, VllmError>) {
         let mut state = self.state();
         state.at_work -= 1;
+        group.at_work.fetch_sub(1, Ordering::Relaxed);
         let mut finished = group.finished.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(result) if !group.has_failed.load(Ordering::Relaxed) => {
@@ -192,7 +208,9 @@ impl Queue {
             }
             Ok(_) => state.waiting.push_back(index),
             Err(error) => {
-                group.has_failed.store(true, Ordering::Relaxed);
+                if !group.has_failed.swap(true, Ordering::Relaxed) {
+                    state.groups -= 1;
+                }
                 let own = finished.drain(..).map(|(index, _)| index).chain([index]);
                 state.waiting.extend(own);
                 let mut failure = group.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +240,7 @@ mod tests {
 
     #[test]
     fn pieces_of_a_group_that_fails_are_done_by_a_group_that_waits_for_them() {
-        let queue = Queue::new(0..4);
+        let queue = Queue::new(0..4, 2);
         let (begin, has_begun) = channel();
         let (fail, fails) = channel::<()>();
         let (has_begun, fails) = (Mutex::new(has_begun), Mutex::new(fails));
@@ -253,8 +271,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_fails_leaves_its_share_to_the_others() {
+        let queue = Queue::new(0..10, 3);
+        assert_eq!(queue.state().share(), 4);
+        for left in [2, 1] {
+            queue.work_off(2, |_| Err::<(), _>(failure())).expect_err("it fails");
+            assert_eq!(queue.state().share(), 10_usize.div_ceil(left));
+        }
+        let finished = queue.work_off(20, Ok).expect("no failure");
+        assert_eq!(indices(&finished), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_closed_queue_gives_nothing_out_and_the_reason_is_kept() {
-        let queue = Queue::new(0..100);
+        let queue = Queue::new(0..100, 1);
         let found = queue.work_off(3, |index| {
             if index == 5 {
                 assert!(queue.close());

@@ -268,13 +268,13 @@ impl VllmEngine {
         let up = self.up()?;
         let pending = (0..done.len()).filter(|&index| done[index].is_none());
         let pending = pending.collect::<Vec<_>>();
-        // The first requests are shared equally, even if one server could take all of them.
-        let threads = pending.len().div_ceil(up.len()).min(self.options.parallel);
+        let threads = self.options.parallel.min(pending.len());
         let batch = Batch {
             requests,
             stop_tokens: &self.stop_tokens,
             version: self.current.as_ref().map(|weights| weights.version),
-            queue: Queue::new(pending),
+            // Requests are shared equally at first, even if one server could take all of them.
+            queue: Queue::new(pending, up.len()),
             servers: self.servers(),
             is_aborted: &self.is_aborted,
             activity: &self.activity,
