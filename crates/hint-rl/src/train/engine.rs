@@ -160,43 +160,73 @@ pub(crate) fn report_server(event: &VllmEvent<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::TcpListener;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, channel};
 
     use anyhow::bail;
     use hint_rollout::error::HttpError;
     use hint_rollout::{GenerationRequest, Sampling};
+    use serde_json::Value;
 
     use super::super::Options;
     use super::*;
 
     /// A server that is ready to sample, and the paths that it is asked for.
     fn server() -> (String, Receiver<String>) {
+        server_with("0123abcd-step-7", "null")
+    }
+
+    /// As [`server`], with this label of its weights and this `lora_config`.
+    fn server_with(label: &'static str, lora: &'static str) -> (String, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (sender, paths) = channel();
         std::thread::spawn(move || {
+            let mut adapters = String::new();
             for mut stream in listener.incoming().map_while(Result::ok) {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let first = lines.next().unwrap().unwrap();
-                lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-                let path = first.split(' ').nth(1).unwrap().to_owned();
-                let body = match path.as_str() {
-                    "/v1/models" => r#"{"data":[{"id":"policy","max_model_len":1024}]}"#,
-                    "/weight_info" => r#"{"weight_version":"0123abcd-step-7"}"#,
-                    path if path.starts_with("/server_info") => {
-                        r#"{"vllm_config":{"model_config":{"dtype":"torch.float32","logprobs_mode":"processed_logprobs"}}}"#
+                let (path, body) = request(&stream);
+                if let Some(name) = body["lora_name"].as_str() {
+                    adapters = format!(r#",{{"id":"{name}"}}"#);
+                }
+                let model = r#"{"dtype":"torch.float32","logprobs_mode":"processed_logprobs"}"#;
+                let (status, body) = match path.as_str() {
+                    "/v1/models" => {
+                        let model = r#"{"id":"policy","max_model_len":1024}"#;
+                        (200, format!(r#"{{"data":[{model}{adapters}]}}"#))
                     }
-                    _ => "{}",
+                    "/v1/load_lora_adapter" if body.is_null() => (405, "{}".to_owned()),
+                    "/weight_info" => (200, format!(r#"{{"weight_version":"{label}"}}"#)),
+                    path if path.starts_with("/server_info") => {
+                        let config = format!(r#"{{"model_config":{model},"lora_config":{lora}}}"#);
+                        (200, format!(r#"{{"vllm_config":{config}}}"#))
+                    }
+                    _ => (200, "{}".to_owned()),
                 };
                 let _ = sender.send(path);
                 let length = body.len();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n");
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n");
                 let _ = write!(stream, "{head}Connection: close\r\n\r\n{body}");
             }
         });
         (address, paths)
+    }
+
+    /// The path of a request, and its body; null for an empty one.
+    fn request(stream: &TcpStream) -> (String, Value) {
+        let mut reader = BufReader::new(stream);
+        let mut line = || {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            line.trim().to_lowercase()
+        };
+        let path = line().split(' ').nth(1).unwrap().to_owned();
+        let headers = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()));
+        let lengths =
+            headers.filter_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let mut body = vec![0; lengths.last().unwrap_or(0)];
+        reader.read_exact(&mut body).unwrap();
+        (path, serde_json::from_slice(&body).unwrap_or_default())
     }
 
     #[test]
@@ -229,6 +259,24 @@ mod tests {
         assert!(found.contains("start it with `--enable-lora --max-lora-rank 16`"), "{found}");
         assert_eq!(refused(&["--lora=rank=12", "--vllm-merged"]), "in use");
         assert_eq!(refused(&[]), "in use");
+    }
+
+    #[test]
+    fn servers_get_the_adapter_that_the_run_starts_from() {
+        let (address, paths) = server_with("default", r#"{"max_lora_rank":16}"#);
+        let args = ["hint_grpo", "--vllm", &address, "--lora=rank=12"];
+        let settings = Options::parse(args).unwrap().resolve().unwrap();
+        let model = settings.workload().unwrap().model(1).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        engine(&settings, &model, None, dir.path(), || Ok(())).unwrap();
+        let asked = paths.try_iter().collect::<Vec<_>>();
+        // Once whether there is such an interface, and once for the adapter.
+        let loads = asked.iter().filter(|path| *path == "/v1/load_lora_adapter").count();
+        assert_eq!(loads, 2, "{asked:?}");
+        assert!(!asked.iter().any(|path| path.starts_with("/pause")), "{asked:?}");
+        let weights = dir.path().join("vllm-weights/step-0");
+        assert!(weights.join("adapter_model.safetensors").is_file());
+        assert!(!weights.join("model.safetensors").exists());
     }
 
     #[test]
