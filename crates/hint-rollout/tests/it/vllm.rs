@@ -429,6 +429,39 @@ fn a_server_that_is_down_is_left_out_of_more_and_more_calls() {
 }
 
 #[test]
+fn a_server_that_was_left_out_is_asked_before_the_run_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut asked = 0;
+    // Down for connect and the first call, and left out of the second one.
+    let back = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/health");
+        (path == "/health" && asked <= 2).then(|| (503, "{}".to_owned()))
+    }));
+    let mut asked = 0;
+    let lost = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/v1/completions");
+        (path == "/v1/completions" && asked > 1).then(|| (0, String::new()))
+    }));
+    let mut engine = connect(&[&back, &lost], dir.path()).0.unwrap();
+    engine.generate(&[request(6)]).unwrap();
+    assert_eq!((back.count("/health"), back.bodies.lock().unwrap().len()), (2, 0));
+    assert_eq!(engine.generate(&[request(6), request(6)]).unwrap().len(), 2);
+    assert_eq!(back.bodies.lock().unwrap().len(), 2);
+    // The same for a change of weights.
+    let mut asked = 0;
+    let back = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/health");
+        (path == "/health" && asked <= 2).then(|| (503, "{}".to_owned()))
+    }));
+    let lost = Recorded::start(on("/collective_rpc", 500, RELOAD_FAILED));
+    let (engine, events) = connect(&[&back, &lost], dir.path());
+    let mut engine = engine.unwrap();
+    engine.generate(&[request(6)]).unwrap();
+    engine.sync(&Weights(1)).unwrap();
+    assert_eq!(*events.lock().unwrap(), ["down 0", "down 0", "back", "synced 1 1 1"]);
+}
+
+#[test]
 fn a_server_that_asks_for_a_key_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let server = Recorded::start(on("/v1/models", 401, r#"{"error":"Unauthorized"}"#));

@@ -222,14 +222,15 @@ impl VllmEngine {
 
     /// Looks whether servers that were down are back, and whether the others still have their
     /// weights. Both get the current ones. All are asked at once; some of those that are down are left out, unless no
-    /// other is there.
-    fn refresh(&mut self) -> Result<(), VllmError> {
+    /// other is there. Whether some were.
+    fn refresh(&mut self) -> Result<bool, VllmError> {
         let all = self.up().is_err();
         let (options, current) = (&self.options, self.current.as_ref());
         let ready = on_each(&mut self.slots, |slot| {
             let is_asked = all || slot.is_asked();
             is_asked.then(|| slot.check(options).and_then(|()| slot.expect(current)))
         });
+        let left_out = ready.iter().any(Option::is_none);
         for (index, ready) in ready.into_iter().enumerate() {
             let Some(ready) = ready else { continue };
             match ready {
@@ -239,7 +240,7 @@ impl VllmEngine {
                 Err(error) => self.set_down(index, &error, 0),
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 
     fn check_lengths(&self, requests: &[GenerationRequest]) -> Result<(), VllmError> {
@@ -339,10 +340,15 @@ impl RolloutEngine for VllmEngine {
         if self.is_aborted.load(Ordering::SeqCst) {
             return Err(VllmError::Aborted.into());
         }
-        self.refresh()?;
+        let mut left_out = self.refresh()?;
         self.check_lengths(requests)?;
         let mut done: Vec<Option<Vec<Completion>>> = vec![None; requests.len()];
         while done.iter().any(Option::is_none) {
+            if left_out && self.up().is_err() {
+                // They may be back by now.
+                left_out = self.refresh()?;
+                self.check_lengths(requests)?;
+            }
             // Ends: a round that leaves something has one server less.
             self.round(requests, &mut done)?;
         }
@@ -358,6 +364,7 @@ impl RolloutEngine for VllmEngine {
             let is_asked = all || slot.is_asked();
             is_asked.then(|| slot.check(options).and_then(|()| slot.server.give(&dir, version)))
         });
+        let left_out = loaded.iter().any(Option::is_none);
         let mut misconfigured = None;
         for (index, result) in loaded.into_iter().enumerate() {
             let Some(result) = result else { continue };
@@ -375,6 +382,9 @@ impl RolloutEngine for VllmEngine {
         let old = self.current.replace(Weights { dir, version });
         if let Some(error) = misconfigured {
             return Err(error.into());
+        }
+        if left_out && self.up().is_err() {
+            self.refresh()?;
         }
         let up = self.up()?.len();
         if let (Some(old), Some(new)) = (old, &self.current)
