@@ -5,6 +5,8 @@
 //! few tensors per block, and recomputes norms, activations, attention weights and logits. Its gradients
 //! are compared with autograd's for every architecture.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
@@ -161,9 +163,16 @@ impl<'a> Pass<'a> {
         (scores, keep.then_some(Tape { blocks, last, last_scale, logits, alternatives: tokens }))
     }
 
-    /// Adds to the gradients of the parameters, given the gradients of the scores.
-    pub(crate) fn backward(&self, mut kept: Tape, gradients: &ScoreGradients) {
+    /// Adds to the gradients of the parameters, given the gradients of the scores. Announces the stages of
+    /// [`Weights::gradient_stages`].
+    pub(crate) fn backward(
+        &self,
+        mut kept: Tape,
+        gradients: &ScoreGradients,
+        announce: &mut dyn FnMut(Range<usize>),
+    ) {
         tch::no_grad(|| {
+            announce(0..1);
             let dy = gradients.logprobs.reshape([-1]).index_select(0, &self.completion);
             let alternatives = kept.alternatives.as_ref().zip(gradients.alternatives.as_ref());
             let norm = self.norm();
@@ -179,13 +188,16 @@ impl<'a> Pass<'a> {
             } else {
                 dx.index_copy_(0, predicting, &of_last)
             };
-            for block in self.blocks().collect::<Vec<_>>().iter().rev() {
+            for (block, stage) in self.blocks().collect::<Vec<_>>().iter().rev().zip(1..) {
+                announce(stage..stage + 1);
                 let saved = match kept.blocks.pop().expect("one for each block") {
                     BlockTape::All(saved) => saved,
                     BlockTape::Input(input) => block.apply(input).1,
                 };
                 dx = block.backward(&saved, &dx);
             }
+            let last = self.weights.layers.len() + 1;
+            announce(last..last + 1);
             if let Some(scale) = self.config.embedding_scale(self.compute) {
                 dx = dx.g_mul_scalar_(scale);
             }

@@ -9,6 +9,7 @@ pub(crate) mod loaded;
 pub(crate) mod report;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -333,7 +334,9 @@ impl Policy for CausalLm {
             let recorded = pass.forward();
             Ok::<_, PolicyError>((pass, recorded))
         })?;
-        Ok(ForwardPass::new(scores, move |gradients| pass.backward(kept, gradients)))
+        Ok(ForwardPass::in_stages(scores, move |gradients, announce| {
+            pass.backward(kept, gradients, announce);
+        }))
     }
 
     fn drops_inputs(&self) -> bool {
@@ -342,6 +345,10 @@ impl Policy for CausalLm {
 
     fn parameters(&self) -> Vec<Parameter> {
         self.weights.trainable()
+    }
+
+    fn gradient_stages(&self) -> Vec<Range<usize>> {
+        self.weights.gradient_stages()
     }
 
     fn device(&self) -> Device {

@@ -1,13 +1,18 @@
 //! Scores on their way to a loss, and the way back to the parameters.
 
+use std::ops::Range;
+
 use tch::Tensor;
 
 use crate::error::PolicyError;
 use crate::policy::scores::{ScoreGradients, TokenScores};
 use crate::runtime::catch_out_of_memory;
 
-/// Adds to the gradients of parameters, given the gradients of scores.
-type Backward<'a> = Box<dyn FnOnce(&ScoreGradients) + 'a>;
+/// Adds to the gradients of parameters, given the gradients of scores. Announces the stages that run next.
+type Backward<'a> = Box<dyn FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a>;
+
+/// Of a pass that has no stages.
+const ALL_STAGES: Range<usize> = 0..usize::MAX;
 
 /// Scores on their way to a loss, and the way back to the parameters.
 ///
@@ -36,6 +41,19 @@ impl<'a> ForwardPass<'a> {
     /// Made of scores whose log-probabilities, and the alternatives' ones, are leaves that require grad. `backward`
     /// gets the gradients of a loss with respect to them, and adds to the parameters' gradients.
     pub fn new(scores: TokenScores, backward: impl FnOnce(&ScoreGradients) + 'a) -> Self {
+        Self::in_stages(scores, move |gradients, announce| {
+            announce(ALL_STAGES);
+            backward(gradients);
+        })
+    }
+
+    /// As [`ForwardPass::new`], with a `backward` that announces the stages of
+    /// [`Policy::gradient_stages`](crate::Policy::gradient_stages). It calls its second argument before each of them, in
+    /// order, with the stages that run next.
+    pub fn in_stages(
+        scores: TokenScores,
+        backward: impl FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a,
+    ) -> Self {
         Self { scores, backward: Some(Box::new(backward)) }
     }
 
@@ -56,8 +74,28 @@ impl<'a> ForwardPass<'a> {
     /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
     /// [`PolicyError::OutOfMemory`], after which gradients are incomplete.
     pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
+        self.backward_in_stages(loss, &mut |_| {})
+    }
+
+    /// As [`ForwardPass::backward`], stage by [stage](crate::Policy::gradient_stages).
+    ///
+    /// Calls `announce` with the stages that run next, in order. Only from then on must their parameters have room for a
+    /// gradient. Gradients whose last stage lies before these are complete. A pass without stages announces all of them at
+    /// once. Where nothing is announced, no gradient changes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn backward_in_stages(
+        self,
+        loss: &Tensor,
+        announce: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), PolicyError> {
         const ACTION: &str = "take the gradient of the loss";
         catch_out_of_memory(ACTION, || {
+            if self.backward.is_none() {
+                announce(ALL_STAGES);
+            }
             loss.f_backward().map_err(|source| PolicyError::torch(ACTION, source))?;
             if let Some(backward) = self.backward {
                 let of = |leaf: &Tensor| Some(leaf.grad()).filter(Tensor::defined);
@@ -66,7 +104,7 @@ impl<'a> ForwardPass<'a> {
                 let alternatives = alternatives.and_then(|scored| of(&scored.logprobs));
                 if logprobs.is_some() || alternatives.is_some() {
                     let logprobs = logprobs.unwrap_or_else(|| self.scores.logprobs.zeros_like());
-                    backward(&ScoreGradients { logprobs, alternatives });
+                    backward(&ScoreGradients { logprobs, alternatives }, announce);
                 }
             }
             Ok(())

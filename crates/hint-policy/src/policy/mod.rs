@@ -15,6 +15,7 @@ pub(crate) mod save_options;
 pub(crate) mod scores;
 pub(crate) mod shared;
 
+use std::ops::Range;
 use std::path::Path;
 
 use tch::{Device, Tensor};
@@ -131,6 +132,16 @@ pub trait Policy: Send {
     /// Every trainable tensor, in a stable order, under its checkpoint name.
     fn parameters(&self) -> Vec<Parameter>;
 
+    /// The stages of a backward pass in which the gradient of each parameter changes, in the order of
+    /// [`Policy::parameters`]. Stages count from 0, the first that runs.
+    ///
+    /// [`ForwardPass::backward_in_stages`] announces them. So a trainer can make room for a gradient when it begins. It can
+    /// send the gradient to other processes while the rest is computed. By default every gradient may change until the end, which is right
+    /// for every policy. A policy that wraps another one may keep the default.
+    fn gradient_stages(&self) -> Vec<Range<usize>> {
+        vec![0..usize::MAX; self.parameters().len()]
+    }
+
     /// Device of the parameters. By default that of the first one, or the CPU without any.
     fn device(&self) -> Device {
         self.parameters().first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
@@ -210,6 +221,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
     }
     fn parameters(&self) -> Vec<Parameter> {
         (**self).parameters()
+    }
+    fn gradient_stages(&self) -> Vec<Range<usize>> {
+        (**self).gradient_stages()
     }
     fn device(&self) -> Device {
         (**self).device()

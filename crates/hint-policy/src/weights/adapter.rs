@@ -77,6 +77,11 @@ pub(crate) fn saved_name(name: &str) -> String {
     format!("base_model.model.{name}")
 }
 
+/// A name without the beginning that PEFT's files give it.
+pub(super) fn name_in_model(name: &str) -> &str {
+    name.strip_prefix("base_model.model.").unwrap_or(name)
+}
+
 /// Names and shapes of the tensors of an adapter, as its files hold them.
 pub(crate) fn shapes(
     config: &ModelConfig,

@@ -11,6 +11,7 @@ mod dropout;
 pub(crate) mod init;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
@@ -321,6 +322,14 @@ impl Weights {
         if adapters.is_empty() { self.parameters() } else { adapters }
     }
 
+    /// The stages of the backward pass in which the gradient of each parameter of [`Self::trainable`] changes. The head with
+    /// the last norm is the first one. Then follow the blocks from last to first, and the embedding.
+    pub(crate) fn gradient_stages(&self) -> Vec<Range<usize>> {
+        let is_tied = self.head.is_none();
+        let stages = |parameter: Parameter| stages_of(&parameter.name, self.layers.len(), is_tied);
+        self.trainable().into_iter().map(stages).collect()
+    }
+
     /// As [`Self::parameters`], with adapters added.
     pub(crate) fn merged_parameters(&self) -> Vec<Parameter> {
         let mut merged: BTreeMap<String, Tensor> = adapter::adapted(self)
@@ -377,5 +386,24 @@ impl Weights {
         let adapters = adapter::adapted(self).flat_map(|(_, adapter)| [&adapter.down, &adapter.up]);
         let weights = self.parameters.iter().map(|parameter| &parameter.tensor);
         weights.chain(adapters).map(Tensor::internal_version).sum()
+    }
+}
+
+/// The stages of [`Weights::gradient_stages`] for a parameter or an adapter, by its name.
+fn stages_of(name: &str, layers: usize, is_tied: bool) -> Range<usize> {
+    let end = layers + 2;
+    let name = adapter::name_in_model(name);
+    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+    if let Some(layer) = layer.and_then(|number| number.parse::<usize>().ok())
+        && layer < layers
+    {
+        let stage = layers - layer;
+        return stage..stage + 1;
+    }
+    match name {
+        "lm_head.weight" | "model.norm.weight" => 0..1,
+        "model.embed_tokens.weight" if !is_tied => end - 1..end,
+        // The head adds to a tied embedding as well.
+        _ => 0..end,
     }
 }

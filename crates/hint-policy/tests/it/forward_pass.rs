@@ -121,6 +121,39 @@ fn deviation(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) -> f
     gradient.max(scores).max(others)
 }
 
+/// Asserts that each gradient is zero before its stages, and complete after them.
+fn assert_stages(policy: &CausalLm, batch: &TokenBatch, options: &ScoreOptions) {
+    let pass = policy.forward(batch, options).unwrap();
+    let loss = loss(pass.scores());
+    let mut seen = Vec::new();
+    let present = || {
+        let gradient = |tensor: &Tensor| {
+            let grad = tensor.grad();
+            let copy = if grad.defined() { grad.copy() } else { tensor.detach().zeros_like() };
+            copy.to_kind(Kind::Double)
+        };
+        policy.parameters().iter().map(|one| gradient(&one.tensor)).collect::<Vec<_>>()
+    };
+    pass.backward_in_stages(&loss, &mut |stages| seen.push((stages, present()))).unwrap();
+    let complete = gradients(policy);
+    let of_parameters = policy.gradient_stages();
+    assert_eq!(of_parameters.len(), complete.len());
+    let last = of_parameters.iter().map(|stages| stages.end).max().unwrap();
+    let announced = seen.iter().map(|(stages, _)| stages.clone()).collect::<Vec<_>>();
+    assert!(announced.windows(2).all(|pair| pair[0].end == pair[1].start), "{announced:?}");
+    assert!(announced[0].start == 0 && announced.last().unwrap().end >= last, "{announced:?}");
+    for (stages, found) in seen {
+        for ((own, found), complete) in of_parameters.iter().zip(&found).zip(&complete) {
+            if own.end <= stages.start {
+                assert_eq!(found, complete, "{own:?} before {stages:?}");
+            }
+            if own.start >= stages.start {
+                assert_eq!(*found, found.zeros_like(), "{own:?} before {stages:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -171,6 +204,38 @@ proptest! {
         let deviation = with_batch(config.vocab_size, &[len, len], |batch| deviation(&policy, batch, &options));
         prop_assert!(deviation < 1e-6, "{deviation}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gradients_change_in_their_stages_alone(
+        config in configs(),
+        seed in 0_u64..1000,
+        adapts: bool,
+        len in (1_usize..20, 1_usize..20),
+    ) {
+        let mut policy = random_model(&config, seed);
+        if adapts {
+            policy = policy.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, seed).unwrap();
+        }
+        let options = ScoreOptions::default();
+        with_batch(config.vocab_size, &[len, len], |batch| assert_stages(&policy, batch, &options));
+    }
+}
+
+#[test]
+fn a_pass_of_autograd_has_one_stage() {
+    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Llama, 30);
+    let policy = random_model(&config, 1);
+    with_batch(30, &[(3, 4)], |batch| {
+        let pass = ForwardPass::by_autograd(policy.score(batch, &ScoreOptions::default()).unwrap());
+        let loss = loss(pass.scores());
+        let mut seen = Vec::new();
+        pass.backward_in_stages(&loss, &mut |stages| seen.push(stages)).unwrap();
+        assert!(seen.len() == 1 && seen[0] == (0..usize::MAX), "{seen:?}");
+    });
 }
 
 #[test]
