@@ -2,13 +2,20 @@
 
 use hint_dist::Collective;
 use hint_policy::Parameter;
+use hint_rollout::run::Work;
 use tch::Tensor;
 
+use super::Learner;
 use super::column::dim;
+use super::measured::{MeasuredStep, OwnMeasured};
+use super::micro_batch::PolicyStep;
+use super::packing::Packing;
+use super::sample::SampleBatch;
+use super::sft::SftPart;
 use super::shards::Shards;
+use super::staged::{ShardedSum, WorkerGradient};
 use crate::data_parallel::{DataParallel, Round};
 use crate::error::GrpoError;
-use crate::optim::{FlatBuffer, len, part};
 
 /// Elements of a bucket, unless one parameter has more: what is in flight besides the sum.
 const BUCKET: i64 = 1 << 24;
@@ -18,28 +25,17 @@ const BUCKET: i64 = 1 << 24;
 ///
 /// Every element is the sum over the workers in their order. So neither the number of processes nor the cut into buckets
 /// changes a bit.
-pub(super) struct GradientSum<'p> {
-    processes: &'p DataParallel,
-    sums: Sums<'p>,
-}
-
-enum Sums<'p> {
+pub(super) enum GradientSum<'p> {
+    /// One worker has them all.
+    Alone,
     /// Every process gets the whole sum in the end.
-    Whole(Vec<Bucket>),
+    Whole(&'p DataParallel, Vec<Bucket>),
     /// Each process gets its range of every buffer.
-    Sharded(Vec<RangeSum<'p>>),
-}
-
-/// The sum in this process's range of a buffer, `[elements]`.
-struct RangeSum<'p> {
-    buffer: &'p FlatBuffer,
-    sum: Option<Tensor>,
-    /// Whether one round has all workers. Then no gradient follows, and the sum takes the place of the own range.
-    in_place: bool,
+    Sharded(ShardedSum<'p>),
 }
 
 /// Parameters of one kind, whose gradients travel together.
-struct Bucket {
+pub(super) struct Bucket {
     tensors: Vec<Tensor>,
     elements: i64,
     /// This process's part of the sum.
@@ -109,105 +105,105 @@ impl Bucket {
     }
 }
 
-impl RangeSum<'_> {
-    /// Adds the gradients of a round's workers in the own range, slice by slice, and clears them everywhere.
-    fn add(&mut self, collective: &dyn Collective, round: Round) -> Result<(), GrpoError> {
-        let FlatBuffer { gradient, ranges, .. } = self.buffer;
-        let (world_size, own) = (collective.world_size(), collective.rank());
-        let options = (gradient.kind(), gradient.device());
-        let is_first = self.sum.is_none();
-        let own_range = &ranges[own];
-        let sum = self.sum.get_or_insert_with(|| {
-            if self.in_place {
-                part(gradient, own_range)
-            } else {
-                Tensor::zeros([len(own_range)], options)
-            }
-        });
-        let room = self.buffer.slice_len();
-        let sent = Tensor::zeros([dim(world_size), room], options);
-        let mut received = sent.zeros_like();
-        for offset in self.buffer.slices() {
-            for rank in 0..world_size {
-                let slice = self.buffer.slice(rank, offset);
-                let place = sent.get(dim(rank)).narrow(0, 0, len(&slice));
-                place.shallow_clone().copy_(&part(gradient, &slice));
-            }
-            collective.all_to_all(&mut received, &sent)?;
-            // Its own gradient there is sent: the sum may take its place.
-            let slice = self.buffer.slice(own, offset);
-            let start = slice.start - own_range.start;
-            let mut sum = sum.narrow(0, start, len(&slice));
-            for rank in 0..round.present {
-                let found = received.get(dim(rank)).narrow(0, 0, len(&slice));
-                if is_first && rank == 0 {
-                    sum.copy_(&found);
-                } else {
-                    sum += found;
-                }
-            }
-        }
-        let kept = if self.in_place { own_range.clone() } else { 0..0 };
-        for others in [0..kept.start, kept.end..gradient.size()[0]] {
-            let _ = part(gradient, &others).zero_();
-        }
-        Ok(())
-    }
-
-    /// Gives the own range the sum as its gradient.
-    fn finish(self, own: usize) {
-        if let Some(sum) = self.sum.filter(|_| !self.in_place) {
-            part(&self.buffer.gradient, &self.buffer.ranges[own]).copy_(&sum);
-        }
-    }
-}
-
 impl<'p> GradientSum<'p> {
-    /// The sum of no gradient yet; `None` where one worker has them all.
+    /// The sum of no gradient yet.
     pub(super) fn new(
         parameters: &[Parameter],
         shards: Option<&'p Shards>,
         processes: &'p DataParallel,
-    ) -> Option<Self> {
-        if processes.num_virtual_workers() == 1 {
-            return None;
+    ) -> Self {
+        match shards {
+            _ if processes.num_virtual_workers() == 1 => Self::Alone,
+            Some(shards) => Self::Sharded(ShardedSum::new(shards, processes)),
+            None => Self::Whole(processes, Bucket::of(parameters)),
         }
-        let sums = match shards {
-            Some(shards) => {
-                let in_place = processes.rounds().count() == 1;
-                let of = |buffer| RangeSum { buffer, sum: None, in_place };
-                Sums::Sharded(shards.buffers.iter().map(of).collect())
-            }
-            None => Sums::Whole(Bucket::of(parameters)),
-        };
-        Some(Self { processes, sums })
     }
 
-    /// Adds the gradients of a round's workers, and clears them.
-    pub(super) fn add(&mut self, round: Round) -> Result<(), GrpoError> {
-        let collective = self.processes.collective();
-        match &mut self.sums {
-            Sums::Whole(buckets) => {
-                buckets.iter_mut().try_for_each(|bucket| bucket.add(collective, round))
+    /// Lets `work` compute the gradient of this process's worker of a round, if there is one. Adds the gradients of all
+    /// processes, and clears them.
+    pub(super) fn round<T>(
+        &mut self,
+        round: Round,
+        work: impl FnOnce(&mut WorkerGradient<'_>) -> Result<T, GrpoError>,
+    ) -> Result<T, GrpoError> {
+        match self {
+            Self::Alone => work(&mut WorkerGradient::kept()),
+            Self::Whole(processes, buckets) => {
+                let made = work(&mut WorkerGradient::kept())?;
+                let collective = processes.collective();
+                let add = |bucket: &mut Bucket| bucket.add(collective, round);
+                tch::no_grad(|| buckets.iter_mut().try_for_each(add))?;
+                Ok(made)
             }
-            Sums::Sharded(sums) => sums.iter_mut().try_for_each(|sum| sum.add(collective, round)),
+            Self::Sharded(sum) => sum.round(round, work),
         }
     }
 
     /// Gives the parameters the sum as their gradient, in the own ranges or everywhere.
     pub(super) fn finish(self) -> Result<(), GrpoError> {
-        let collective = self.processes.collective();
-        match self.sums {
-            Sums::Whole(buckets) => {
-                buckets.into_iter().try_for_each(|bucket| bucket.finish(collective))
+        match self {
+            Self::Alone => Ok(()),
+            Self::Whole(processes, buckets) => {
+                let collective = processes.collective();
+                tch::no_grad(|| buckets.into_iter().try_for_each(|one| one.finish(collective)))
             }
-            Sums::Sharded(sums) => {
-                for sum in sums {
-                    sum.finish(collective.rank());
-                }
+            Self::Sharded(sum) => {
+                tch::no_grad(|| sum.finish());
                 Ok(())
             }
         }
+    }
+}
+
+impl Learner {
+    /// Gives the parameters the gradient of an optimizer step. This process has the micro-batches of its virtual workers.
+    /// Returns the measurements of all of them, in order.
+    pub(super) fn differentiate(
+        &self,
+        step: PolicyStep<'_>,
+        packing: &Packing,
+        batch: &SampleBatch,
+        sft: &[SftPart],
+    ) -> Result<MeasuredStep, GrpoError> {
+        let processes = &self.processes;
+        let owns = |worker| processes.owns(worker);
+        let batches = std::iter::once(packing).chain(sft.iter().map(|part| &part.packing));
+        let count = batches.map(|packing| packing.of(owns).count()).sum();
+        self.activity.begin(Work::Training, count);
+        let parameters = self.optimizer.parameters();
+        let mut gradients = GradientSum::new(parameters, self.shards.as_ref(), processes);
+        let mut own = OwnMeasured::default();
+        for round in processes.rounds() {
+            gradients.round(round, |gradient| {
+                let is_its = |worker| round.worker == Some(worker);
+                let policy = packing.of(is_its).collect::<Vec<_>>();
+                let of_part = |(part, sft): (usize, &SftPart)| {
+                    let batches = sft.packing.of(is_its).map(move |(index, _)| (part, index));
+                    batches.collect::<Vec<_>>()
+                };
+                let learned = sft.iter().enumerate().flat_map(of_part).collect::<Vec<_>>();
+                let mut left = policy.len() + learned.len();
+                for (index, positions) in policy {
+                    left -= 1;
+                    gradient.begin(left == 0);
+                    let measured = self.accumulate(step, positions, own.loss, gradient)?;
+                    own.loss += measured.loss;
+                    own.policy.push((index, measured));
+                    self.activity.advance(1);
+                }
+                for (part, index) in learned {
+                    left -= 1;
+                    gradient.begin(left == 0);
+                    let positions = &sft[part].packing.batches[index];
+                    let measured = self.accumulate_sft(batch, &sft[part], positions, gradient)?;
+                    own.sft.push((part, index, measured));
+                    self.activity.advance(1);
+                }
+                Ok(())
+            })?;
+        }
+        gradients.finish()?;
+        Ok(MeasuredStep::of(processes.all_gather_values(own)?, sft.len()))
     }
 }
 
@@ -234,19 +230,20 @@ mod tests {
         let parameters = tensors
             .each_ref()
             .map(|tensor| Parameter { name: "one".to_owned(), tensor: tensor.shallow_clone() });
-        let mut sum = GradientSum::new(&parameters, None, &processes).expect("several workers");
-        tch::no_grad(|| {
-            for round in processes.rounds() {
+        let mut sum = GradientSum::new(&parameters, None, &processes);
+        for round in processes.rounds() {
+            let made = sum.round(round, |_| {
                 if let Some(worker) = round.worker {
                     let value = [1e8_f64, 1.0, -1e8, 3.0][worker];
                     for tensor in &tensors {
                         let _ = tensor.grad().fill_(value);
                     }
                 }
-                sum.add(round).expect("the others add as well");
-            }
-            sum.finish().expect("the others finish as well");
-        });
+                Ok(())
+            });
+            made.expect("the others add as well");
+        }
+        sum.finish().expect("the others finish as well");
         let all = tensors.map(|tensor| tensor.grad());
         Vec::try_from(Tensor::cat(&all, 0)).expect("numbers")
     }

@@ -12,6 +12,7 @@ use super::column::{TokenColumn, dim, loss_mask, per_row, responses_of, spread};
 use super::fixed::FixedLogprobs;
 use super::minibatch::Minibatch;
 use super::sample::{Context, Sample, token_batch};
+use super::staged::WorkerGradient;
 use super::teacher_scores::TeacherScores;
 use super::weights::LossWeights;
 use super::{Learner, RatioLogprobs};
@@ -137,6 +138,7 @@ impl Learner {
         step: PolicyStep<'_>,
         positions: &[usize],
         before: f64,
+        gradient: &mut WorkerGradient<'_>,
     ) -> Result<Measured, GrpoError> {
         let (policy, credit) = (self.policy.lock(), &*self.credit);
         let micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
@@ -148,7 +150,7 @@ impl Learner {
             // Nothing can be measured, and the guard skips the step.
             return Ok(Measured { loss: value, tokens: None });
         }
-        forward.backward(&loss)?;
+        forward.backward_in_stages(&loss, &mut |stages| gradient.before(&stages))?;
         Ok(Measured { loss: value, tokens: Some(tokens) })
     }
 

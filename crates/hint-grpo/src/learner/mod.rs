@@ -14,20 +14,16 @@ use std::collections::BTreeMap;
 use hint_affinity::Affinity;
 use hint_policy::{SharedPolicy, catch_out_of_memory};
 use hint_rollout::Seed;
-use hint_rollout::run::{Activity, RunProgress, Work};
+use hint_rollout::run::{Activity, RunProgress};
 use serde_json::Value;
 
 use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
-use self::gradients::GradientSum;
-use self::measured::{MeasuredStep, OwnMeasured};
 use self::micro_batch::{Observed, PolicyStep};
 use self::minibatch::Minibatch;
-use self::packing::Packing;
 use self::probe::WeightProbe;
 use self::sample::Context;
-use self::sft::SftPart;
-use self::shards::{Shards, build_optimizer};
+use self::shards::{Shards, build_optimizer, stages_of};
 use self::undo::Undo;
 use self::weights::LossWeights;
 use crate::config::GrpoConfig;
@@ -50,6 +46,7 @@ mod probe;
 mod sample;
 mod sft;
 mod shards;
+mod staged;
 mod teacher;
 mod teacher_scores;
 mod undo;
@@ -265,10 +262,13 @@ impl Learner {
             Some(optimizer) => optimizer,
             None => build_optimizer(config, policy.lock().parameters(), &processes)?,
         };
-        let shards = Shards::new(&mut *optimizer, &processes);
-        catch_out_of_memory("make room for gradients", || {
-            materialize_gradients(optimizer.parameters())
-        })?;
+        let stages = stages_of(&**policy.lock());
+        let shards = Shards::new(&mut *optimizer, &stages, &processes);
+        if shards.is_none() {
+            catch_out_of_memory("make room for gradients", || {
+                materialize_gradients(optimizer.parameters())
+            })?;
+        }
         let mut hinted_weights = loss.build_hinted_weights();
         hinted_weights.extend(parts.hinted_weights);
         Ok(Self {
@@ -463,11 +463,13 @@ impl Learner {
             report.metrics.add(metrics::TOKENS_NO_GRADIENT_FRAC, tokens, tokens);
             let (loss, norm) = (observed.loss.to_string(), norm.to_string());
             report.warnings.push(Warning::SkippedUpdate { loss, norm });
+            self.drop_gradients();
             return Ok(());
         }
         self.remember();
         self.is_stepping = true;
         self.apply_gradient(self.learning_rate(progress))?;
+        self.drop_gradients();
         fixed.waits = false;
         self.follow_with_average();
         self.updates += 1;
@@ -488,48 +490,6 @@ impl Learner {
         }
         report.observe_groups(samples, minibatch, &observed.affinity, &weights);
         Ok(())
-    }
-
-    /// Gives the parameters the gradient of an optimizer step. This process has the micro-batches of its virtual workers.
-    /// Returns the measurements of all of them, in order.
-    fn differentiate(
-        &self,
-        step: PolicyStep<'_>,
-        packing: &Packing,
-        batch: &SampleBatch,
-        sft: &[SftPart],
-    ) -> Result<MeasuredStep, GrpoError> {
-        let processes = &self.processes;
-        let owns = |worker| processes.owns(worker);
-        let batches = std::iter::once(packing).chain(sft.iter().map(|part| &part.packing));
-        let count = batches.map(|packing| packing.of(owns).count()).sum();
-        self.activity.begin(Work::Training, count);
-        let parameters = self.optimizer.parameters();
-        let mut gradients = GradientSum::new(parameters, self.shards.as_ref(), processes);
-        let mut own = OwnMeasured::default();
-        for round in processes.rounds() {
-            if let Some(worker) = round.worker {
-                let is_its = |other| other == worker;
-                for (index, positions) in packing.of(is_its) {
-                    let measured = self.accumulate(step, positions, own.loss)?;
-                    own.loss += measured.loss;
-                    own.policy.push((index, measured));
-                    self.activity.advance(1);
-                }
-                for (part, sft) in sft.iter().enumerate() {
-                    for (index, positions) in sft.packing.of(is_its) {
-                        let measured = self.accumulate_sft(batch, sft, positions)?;
-                        own.sft.push((part, index, measured));
-                        self.activity.advance(1);
-                    }
-                }
-            }
-            if let Some(gradients) = &mut gradients {
-                tch::no_grad(|| gradients.add(round))?;
-            }
-        }
-        gradients.map_or(Ok(()), |gradients| tch::no_grad(|| gradients.finish()))?;
-        Ok(MeasuredStep::of(processes.all_gather_values(own)?, sft.len()))
     }
 
     fn learning_rate(&self, progress: RunProgress) -> f64 {

@@ -10,6 +10,7 @@ use super::column::{dim, loss_mask, per_row};
 use super::micro_batch::Observed;
 use super::packing::Packing;
 use super::sample::{Context, SampleBatch, token_batch};
+use super::staged::WorkerGradient;
 use crate::error::GrpoError;
 use crate::metrics;
 use crate::objective::{Aggregation, StepTotals, masked_sum};
@@ -91,6 +92,7 @@ impl Learner {
         batch: &SampleBatch,
         part: &SftPart,
         positions: &[usize],
+        gradient: &mut WorkerGradient<'_>,
     ) -> Result<SftMeasured, GrpoError> {
         let rows = positions.iter().map(|&position| &batch.samples[part.learned[position]]);
         let rows = rows.collect::<Vec<_>>();
@@ -110,7 +112,7 @@ impl Learner {
         let entropy =
             entropy.as_ref().map_or_else(Tensor::new, |entropy| masked_sum(entropy, &mask));
         let nll = masked_sum(&logprobs.neg(), &mask);
-        forward.backward(&loss)?;
+        forward.backward_in_stages(&loss, &mut |stages| gradient.before(&stages))?;
         let [count, nll, entropy, value] =
             read_together([&mask.sum(Kind::Double), &nll, &entropy, &loss]);
         let entropy = entropy.first().copied();

@@ -1,6 +1,9 @@
-//! The state of the optimizer in parts, one for each process, and what the processes exchange for it.
+//! Gradient and state of the optimizer in parts, one for each process, and what the processes exchange for them.
 
-use hint_policy::{Parameter, catch_out_of_memory};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use hint_policy::{Parameter, Policy, catch_out_of_memory};
 use tch::Tensor;
 
 use super::Learner;
@@ -20,7 +23,20 @@ use crate::optim::{
 #[derive(Debug)]
 pub(super) struct Shards {
     pub(super) buffers: Vec<FlatBuffer>,
+    /// The stages of the backward pass in which the gradient of each buffer changes.
+    pub(super) stages: Vec<Range<usize>>,
+    /// The buffers in the order in which a backward pass completes them.
+    pub(super) order: Vec<usize>,
     processes: DataParallel,
+}
+
+/// The stages of a backward pass in which the gradients of parameters change, by the names of these.
+pub(super) type Stages = BTreeMap<String, Range<usize>>;
+
+/// The stages of all parameters of a policy.
+pub(super) fn stages_of(policy: &dyn Policy) -> Stages {
+    let names = policy.parameters().into_iter().map(|parameter| parameter.name);
+    names.zip(policy.gradient_stages()).collect()
 }
 
 /// The shard of this process.
@@ -43,12 +59,26 @@ pub(super) fn build_optimizer(
 impl Shards {
     /// Shares the state of `optimizer` with the other processes, if it can. A single worker keeps it whole, and its
     /// gradients where they are.
-    pub(super) fn new(optimizer: &mut dyn Optimizer, processes: &DataParallel) -> Option<Self> {
+    pub(super) fn new(
+        optimizer: &mut dyn Optimizer,
+        stages: &Stages,
+        processes: &DataParallel,
+    ) -> Option<Self> {
         if processes.num_virtual_workers() == 1 {
             return None;
         }
         let buffers = optimizer.shard(shard_of(processes))?;
-        Some(Self { buffers, processes: processes.clone() })
+        let stages = buffers.iter().map(|buffer| buffer.stages(stages)).collect::<Vec<_>>();
+        let mut order = (0..buffers.len()).collect::<Vec<_>>();
+        order.sort_by_key(|&index| stages[index].end);
+        let shards = Self { buffers, stages, order, processes: processes.clone() };
+        shards.clear();
+        Some(shards)
+    }
+
+    /// Drops every gradient.
+    pub(super) fn clear(&self) {
+        tch::no_grad(|| self.buffers.iter().for_each(FlatBuffer::clear));
     }
 
     /// As [`clip_grad_norm`], of the gradient that the processes hold together. The squares of each unit are summed on their
@@ -56,13 +86,16 @@ impl Shards {
     fn clip_grad_norm(&self, max_norm: f64) -> Result<f64, GrpoError> {
         let own = tch::no_grad(|| self.buffers.iter().map(FlatBuffer::squares).collect::<Vec<_>>());
         let all = self.processes.all_gather_values(own)?;
-        let of_buffer = |index: usize| all.iter().flat_map(move |squares| &squares[index]);
-        let norm = norm_of((0..self.buffers.len()).flat_map(of_buffer).copied());
+        let of_buffer = |(index, buffer): (usize, &FlatBuffer)| {
+            let mut ranks = (0..all.len()).collect::<Vec<_>>();
+            ranks.sort_by_key(|&rank| buffer.ranges[rank].start);
+            ranks.into_iter().flat_map(|rank| all[rank][index].clone()).collect::<Vec<_>>()
+        };
+        let norm = norm_of(self.buffers.iter().enumerate().flat_map(of_buffer));
         if let Some(factor) = clip_factor(norm, max_norm) {
-            let rank = self.rank();
             tch::no_grad(|| {
                 for buffer in &self.buffers {
-                    let mut own = part(&buffer.gradient, &buffer.ranges[rank]);
+                    let mut own = buffer.gradient.shallow_clone();
                     own *= factor;
                 }
             });
@@ -79,15 +112,16 @@ impl Shards {
         let (rank, world_size) = (self.rank(), collective.world_size());
         for buffer in &self.buffers {
             let options = (buffer.weights.kind(), buffer.weights.device());
-            let room = buffer.slice_len();
+            let slices = buffer.slices();
+            let room = slices.room();
             let own = Tensor::zeros([room], options);
             let mut all = Tensor::zeros([room * dim(world_size)], options);
-            for offset in buffer.slices() {
-                let place = buffer.slice(rank, offset);
+            for offset in slices.offsets() {
+                let place = slices.of(rank, offset);
                 own.narrow(0, 0, len(&place)).copy_(&part(&buffer.weights, &place));
                 collective.all_gather(&mut all, &own)?;
                 for other in (0..world_size).filter(|other| *other != rank) {
-                    let place = buffer.slice(other, offset);
+                    let place = slices.of(other, offset);
                     let found = all.narrow(0, dim(other) * room, len(&place));
                     part(&buffer.weights, &place).copy_(&found);
                 }
@@ -138,6 +172,13 @@ impl Learner {
         }
     }
 
+    /// Drops the gradients of a step, if they are not kept for the next one.
+    pub(super) fn drop_gradients(&self) {
+        if let Some(shards) = &self.shards {
+            shards.clear();
+        }
+    }
+
     /// Updates the weights in every process.
     pub(super) fn apply_gradient(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.optimizer.step(learning_rate)?;
@@ -150,7 +191,7 @@ impl Learner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -164,7 +205,7 @@ mod tests {
         SgdConfig, materialize_gradients, write_parts,
     };
 
-    const WORKERS: usize = 6;
+    pub(in super::super) const WORKERS: usize = 6;
 
     /// Names and sizes: 3 to 4 units of a CPU, so that matrices are cut over processes.
     const LARGE: [(&str, &[i64]); 5] = [
@@ -180,7 +221,7 @@ mod tests {
     /// Names and sizes of parameters.
     type Sizes = [(&'static str, &'static [i64])];
 
-    fn adamw() -> AlgorithmConfig {
+    pub(in super::super) fn adamw() -> AlgorithmConfig {
         AlgorithmConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() })
     }
 
@@ -201,7 +242,7 @@ mod tests {
         GrpoConfig { optimizer, ..GrpoConfig::default() }
     }
 
-    fn plain(algorithm: AlgorithmConfig) -> GrpoConfig {
+    pub(in super::super) fn plain(algorithm: AlgorithmConfig) -> GrpoConfig {
         let optimizer = OptimizerConfig { algorithm, ..OptimizerConfig::default() };
         GrpoConfig { optimizer, ..GrpoConfig::default() }
     }
@@ -223,6 +264,8 @@ mod tests {
         processes: DataParallel,
         optimizer: Box<dyn Optimizer>,
         shards: Option<Shards>,
+        /// Stages of a backward pass.
+        stages: usize,
         steps: usize,
     }
 
@@ -242,30 +285,48 @@ mod tests {
                 Parameter { name: (*name).to_owned(), tensor }
             });
             let mut optimizer = build_optimizer(config, parameters.collect(), &processes).unwrap();
-            let shards = Shards::new(&mut *optimizer, &processes);
-            materialize_gradients(optimizer.parameters()).unwrap();
-            Self { processes, optimizer, shards, steps: 0 }
+            // A stage for each parameter, from the last to the first.
+            let stage = |(index, (name, _)): (usize, &(&str, &[i64]))| {
+                let stage = sizes.len() - 1 - index;
+                ((*name).to_owned(), stage..stage + 1)
+            };
+            let stages = sizes.iter().enumerate().map(stage).collect();
+            let shards = Shards::new(&mut *optimizer, &stages, &processes);
+            if shards.is_none() {
+                materialize_gradients(optimizer.parameters()).unwrap();
+            }
+            Self { processes, optimizer, shards, stages: sizes.len(), steps: 0 }
         }
 
-        /// One optimizer step, whose gradient depends on the step and on the worker. Returns the norm.
+        /// One optimizer step, whose gradient depends on the step and on the worker. Workers have one micro-batch and two in
+        /// turn. Returns the norm.
         fn step(&mut self) -> f64 {
             self.optimizer.zero_grad();
-            let parameters = self.optimizer.parameters();
-            let sum = GradientSum::new(parameters, self.shards.as_ref(), &self.processes);
-            let mut sum = sum.expect("several workers");
+            let (parameters, stages, steps) =
+                (self.optimizer.parameters(), self.stages, self.steps);
+            let mut sum = GradientSum::new(parameters, self.shards.as_ref(), &self.processes);
             for round in self.processes.rounds() {
-                if let Some(worker) = round.worker {
-                    for (index, parameter) in parameters.iter().enumerate() {
-                        let seed = 100 * self.steps + 10 * worker + index;
-                        let values = numbers(&parameter.tensor.size(), seed);
-                        // In f32, sums of these depend on their order.
-                        let scale = [1.0, 1e1, 1e-2, 1e3, 1e2, 1e-1][worker];
-                        parameter.tensor.grad().copy_(&(values * scale));
+                let made = sum.round(round, |gradient| {
+                    let Some(worker) = round.worker else { return Ok(()) };
+                    for micro_batch in 0..=worker % 2 {
+                        gradient.begin(micro_batch == worker % 2);
+                        for (index, parameter) in parameters.iter().enumerate().rev() {
+                            let stage = stages - 1 - index;
+                            gradient.before(&(stage..stage + 1));
+                            let seed = 100 * steps + 10 * worker + index + 1000 * micro_batch;
+                            let values = numbers(&parameter.tensor.size(), seed);
+                            // In f32, sums of these depend on their order.
+                            let scale = [1.0, 1e1, 1e-2, 1e3, 1e2, 1e-1][worker];
+                            let mut grad = parameter.tensor.grad();
+                            let values = (values * scale).to_kind(grad.kind());
+                            tch::no_grad(|| grad += values);
+                        }
                     }
-                }
-                tch::no_grad(|| sum.add(round)).unwrap();
+                    Ok(())
+                });
+                made.unwrap();
             }
-            tch::no_grad(|| sum.finish()).unwrap();
+            sum.finish().unwrap();
             let norm = match &self.shards {
                 Some(shards) => shards.clip_grad_norm(1.0).unwrap(),
                 None => clip_grad_norm(self.optimizer.parameters(), 1.0),
@@ -307,7 +368,10 @@ mod tests {
     }
 
     /// What `work` returns in each of several processes, as threads.
-    fn each<T: Send>(world_size: usize, work: impl Fn(DataParallel) -> T + Sync) -> Vec<T> {
+    pub(in super::super) fn each<T: Send>(
+        world_size: usize,
+        work: impl Fn(DataParallel) -> T + Sync,
+    ) -> Vec<T> {
         let alone = || work(DataParallel::new(Arc::new(Single), WORKERS));
         let one_of = |member: Threads| {
             let member = Arc::new(member);
@@ -438,7 +502,7 @@ mod tests {
             for world_size in 2..=4 {
                 let found = held(world_size);
                 assert_eq!(found.iter().map(|(held, _)| held).sum::<usize>(), all);
-                // All are four units, of which the last is not full.
+                // All take the room of four units, of which the last is not full.
                 let most = found.iter().map(|(held, _)| *held).max().unwrap();
                 let units = 4_usize.div_ceil(world_size);
                 assert!(most <= all * units / 3, "{most} of {all} in {world_size}");

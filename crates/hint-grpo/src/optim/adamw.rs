@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::flat::{Bucket, Chunk, Scratch};
-use crate::optim::shard::{FlatBuffer, Shard, StatePart};
+use crate::optim::flat::{Bucket, Chunk, Gradients, Scratch};
+use crate::optim::shard::{FlatBuffer, Shard, StatePart, buffer_len, take_gradient};
 use crate::optim::{GroupedParameter, Optimizer, SavedState};
 
 /// Hyper-parameters of [`AdamW`] other than the learning rate.
@@ -71,8 +71,8 @@ pub struct AdamW {
     buckets: Vec<Bucket>,
     steps: i64,
     config: AdamWConfig,
-    /// Whether the learner puts the gradient of all processes into the buffers.
-    is_sharded: bool,
+    /// This process, if the learner puts the gradient of all processes into the buffers.
+    shard: Option<Shard>,
 }
 
 impl AdamW {
@@ -92,15 +92,18 @@ impl AdamW {
         config: AdamWConfig,
         shard: Shard,
     ) -> Self {
-        let buckets = tch::no_grad(|| Bucket::lay_out(&parameters, config.weight_decay, shard));
+        let shard = (shard.world_size > 1).then_some(shard);
+        let buckets = lay_out(&parameters, &config, shard);
         let parameters = parameters.into_iter().map(|grouped| grouped.parameter).collect();
-        Self { parameters, buckets, steps: 0, config, is_sharded: false }
+        Self { parameters, buckets, steps: 0, config, shard }
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         let steps = self.steps as f64;
         for bucket in &mut self.buckets {
-            if !self.is_sharded {
+            if self.shard.is_some() {
+                bucket.borrow_gradient()?;
+            } else {
                 bucket.layout.gather_gradients();
             }
             let learning_rate = learning_rate * bucket.layout.lr_multiplier;
@@ -113,19 +116,40 @@ impl AdamW {
                     epsilon: self.config.epsilon,
                 };
                 update_fused(bucket, steps, &step)?;
-                continue;
+            } else {
+                let factors = Factors {
+                    decay: 1.0 - learning_rate * bucket.layout.weight_decay,
+                    step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
+                    second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
+                };
+                let config = self.config;
+                bucket.for_each_chunk(|chunk, scratch| {
+                    update_chunk(chunk, scratch, &config, &factors)
+                })?;
             }
-            let factors = Factors {
-                decay: 1.0 - learning_rate * bucket.layout.weight_decay,
-                step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
-                second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
-            };
-            let config = self.config;
-            bucket
-                .for_each_chunk(|chunk, scratch| update_chunk(chunk, scratch, &config, &factors))?;
+            if self.shard.is_some() {
+                bucket.return_gradient();
+            }
         }
         Ok(())
     }
+}
+
+/// The buffers of parameters. Several processes or virtual workers share many of them. So a backward pass completes the
+/// gradients of one after the other.
+fn lay_out(
+    parameters: &[GroupedParameter],
+    config: &AdamWConfig,
+    shard: Option<Shard>,
+) -> Vec<Bucket> {
+    let sizes = parameters.iter().map(|grouped| grouped.parameter.tensor.size());
+    let elements = sizes.map(|size| size.iter().product::<i64>()).sum::<i64>();
+    let gradients = match shard {
+        Some(_) => Gradients::Lent(buffer_len(elements)),
+        None => Gradients::Kept,
+    };
+    let shard = shard.unwrap_or(Shard::WHOLE);
+    tch::no_grad(|| Bucket::lay_out(parameters, config.weight_decay, gradients, shard))
 }
 
 /// (ADAMW-1) by one operation for each stretch of the buffers, in place.
@@ -199,10 +223,23 @@ impl Optimizer for AdamW {
     }
 
     fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
-        self.is_sharded = true;
-        let is_fresh = self.steps == 0;
-        let buckets = self.buckets.iter_mut().map(|bucket| bucket.shard(shard, is_fresh));
-        Some(tch::no_grad(|| buckets.collect()))
+        if self.shard != Some(shard) {
+            // Before the first step the policy may have other weights by now.
+            let state = (self.steps > 0).then(|| self.state());
+            let grouped = self.buckets.iter().flat_map(|bucket| bucket.layout.grouped());
+            let grouped = grouped.collect::<Vec<_>>();
+            // Their memory is free before the new ones take theirs.
+            self.buckets.clear();
+            for GroupedParameter { parameter, .. } in &grouped {
+                take_gradient(&parameter.tensor);
+            }
+            self.buckets = lay_out(&grouped, &self.config, Some(shard));
+            self.shard = Some(shard);
+            if let Some(state) = state {
+                self.load_state(&state).expect("it is its own state");
+            }
+        }
+        Some(self.buckets.iter().map(Bucket::buffer).collect())
     }
 
     fn state_parts(&self) -> Vec<StatePart> {

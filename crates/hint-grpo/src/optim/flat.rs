@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use hint_policy::Parameter;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::shard::{FlatBuffer, Shard, StatePart, part, ranges, units};
+use crate::optim::shard::{
+    BufferMember, FlatBuffer, Shard, StatePart, give_gradient, local, part, ranges, units,
+};
 use crate::optim::slot::needs_master;
 use crate::optim::{GroupedParameter, SavedState, bytes};
 
@@ -17,7 +20,18 @@ pub(super) struct Layout {
     pub(super) weight_decay: f64,
     /// The policy's own storage.
     weights: Tensor,
+    /// That of all members. If the learner makes room for gradients, it is that of the own range, and empty except in a step.
     gradient: Tensor,
+    gradients: Gradients,
+}
+
+/// Where the gradients of parameters are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gradients {
+    /// In the layout, all the time. There is one layout for each combination of settings.
+    Kept,
+    /// In room that the learner makes. A layout has at most so many elements, unless one parameter has more.
+    Lent(i64),
 }
 
 /// A parameter's place in its layout.
@@ -32,6 +46,10 @@ struct Member {
 }
 
 impl Member {
+    fn parameter(&self) -> Parameter {
+        Parameter { name: self.name.clone(), tensor: self.tensor.shallow_clone() }
+    }
+
     /// The elements of `range` that belong to the member.
     fn overlap(&self, range: &Range<i64>) -> Range<i64> {
         let start = self.place.start.clamp(range.start, range.end);
@@ -44,6 +62,8 @@ impl Member {
 pub(super) struct Bucket {
     pub(super) layout: Layout,
     state: State,
+    /// The range of each process.
+    ranges: Vec<Range<i64>>,
 }
 
 /// What a step changes in a range of a layout.
@@ -73,9 +93,13 @@ pub(super) struct Chunk {
 pub(super) type Scratch = [Tensor; 3];
 
 impl Layout {
-    /// Lays parameters out, in order, one layout for each combination of settings. The parameters keep
+    /// Lays parameters out, in order, in layouts for each combination of settings. The parameters keep
     /// their values and become views of the buffers, and so do their gradients.
-    pub(super) fn of(parameters: &[&GroupedParameter], weight_decay: f64) -> Vec<Self> {
+    pub(super) fn of(
+        parameters: &[&GroupedParameter],
+        weight_decay: f64,
+        gradients: Gradients,
+    ) -> Vec<Self> {
         let key = |grouped: &&GroupedParameter| {
             let tensor = &grouped.parameter.tensor;
             let decay = grouped.decay(weight_decay);
@@ -87,20 +111,26 @@ impl Layout {
                 keys.push(key(grouped));
             }
         }
-        keys.iter()
-            .map(|wanted| {
-                let members = parameters.iter().copied().filter(|grouped| key(grouped) == *wanted);
-                Self::new(&members.collect::<Vec<_>>(), weight_decay)
-            })
-            .collect()
+        let most = match gradients {
+            Gradients::Kept => i64::MAX,
+            Gradients::Lent(most) => most,
+        };
+        let all = keys.iter().flat_map(|wanted| {
+            let members = parameters.iter().copied().filter(|grouped| key(grouped) == *wanted);
+            runs(&members.collect::<Vec<_>>(), most)
+        });
+        all.map(|run| Self::new(&run, weight_decay, gradients)).collect()
     }
 
-    fn new(parameters: &[&GroupedParameter], weight_decay: f64) -> Self {
+    fn new(parameters: &[&GroupedParameter], weight_decay: f64, room: Gradients) -> Self {
         let flattened = parameters
             .iter()
             .map(|grouped| grouped.parameter.tensor.detach().contiguous().view([-1]));
         let weights = Tensor::cat(&flattened.collect::<Vec<_>>(), 0);
-        let gradients = weights.zeros_like();
+        let gradients = match room {
+            Gradients::Kept => weights.zeros_like(),
+            Gradients::Lent(_) => Tensor::zeros([0], (weights.kind(), weights.device())),
+        };
         let mut start = 0;
         let members = parameters.iter().map(|grouped| {
             let mut tensor = grouped.parameter.tensor.shallow_clone();
@@ -108,9 +138,12 @@ impl Layout {
             let place = start..start + size.iter().product::<i64>();
             start = place.end;
             let view = |flat: &Tensor| part(flat, &place).view(size.as_slice());
-            let gradient = view(&gradients);
+            let gradient = match room {
+                Gradients::Kept => view(&gradients),
+                Gradients::Lent(_) => gradients.shallow_clone(),
+            };
             tensor.set_data(&view(&weights));
-            adopt_gradient(&tensor, &gradient);
+            give_gradient(&tensor, &gradient);
             let name = grouped.parameter.name.clone();
             Member { name, tensor, gradient, place, size }
         });
@@ -120,7 +153,17 @@ impl Layout {
             weight_decay: parameters[0].decay(weight_decay),
             weights,
             gradient: gradients,
+            gradients: room,
         }
+    }
+
+    /// The members, to be laid out in another way.
+    pub(super) fn grouped(&self) -> impl Iterator<Item = GroupedParameter> + '_ {
+        self.members.iter().map(|member| GroupedParameter {
+            parameter: member.parameter(),
+            lr_multiplier: self.lr_multiplier,
+            weight_decay: Some(self.weight_decay),
+        })
     }
 
     pub(super) fn device(&self) -> Device {
@@ -131,10 +174,20 @@ impl Layout {
         self.weights.size()[0]
     }
 
-    /// The layout as processes share it, each its range.
-    pub(super) fn buffer(&self, ranges: Vec<Range<i64>>, units: Vec<Range<i64>>) -> FlatBuffer {
+    /// The layout as processes share it, each its range. `units` are those of the own one, by their places in the layout.
+    fn buffer(
+        &self,
+        ranges: Vec<Range<i64>>,
+        own: &Range<i64>,
+        units: &[Range<i64>],
+    ) -> FlatBuffer {
         let (weights, gradient) = (self.weights.shallow_clone(), self.gradient.shallow_clone());
-        FlatBuffer { weights, gradient, ranges, units }
+        let member = |member: &Member| BufferMember {
+            parameter: member.parameter(),
+            place: member.place.clone(),
+        };
+        let members = self.members.iter().map(member).collect();
+        FlatBuffer { weights, gradient, members, ranges, units: local(units, own) }
     }
 
     /// The layout as processes share it, each with whole members. `owner` is the process of a member, by its name. It does
@@ -148,8 +201,10 @@ impl Layout {
         };
         let range = |rank: usize| rank.checked_sub(1).map_or(0, end)..end(rank);
         let units = owned.iter().filter(|(owner, _)| *owner == shard.rank);
-        let units = units.map(|(_, place)| (*place).clone()).collect();
-        self.buffer((0..shard.world_size).map(range).collect(), units)
+        let units = units.map(|(_, place)| (*place).clone()).collect::<Vec<_>>();
+        let ranges = (0..shard.world_size).map(range).collect::<Vec<_>>();
+        let own = ranges[shard.rank].clone();
+        self.buffer(ranges, &own, &units)
     }
 
     /// Puts gradients that are not views of the flat one into place, such as the new gradient after
@@ -183,7 +238,10 @@ impl State {
             Chunk {
                 weights: part(&weights, &local),
                 published: master.then(|| part(&layout.weights, &unit)),
-                gradient: part(&layout.gradient, &unit),
+                gradient: match layout.gradients {
+                    Gradients::Kept => part(&layout.gradient, &unit),
+                    Gradients::Lent(_) => layout.gradient.shallow_clone(),
+                },
                 first: part(&first, &local),
                 second: part(&second, &local),
             }
@@ -207,44 +265,46 @@ impl State {
 }
 
 impl Bucket {
-    /// Lays parameters out as [`Layout::of`] does, with the state of one process.
+    /// Lays parameters out as [`Layout::of`] does, with the state of one process. If gradients are kept, that is all of it.
     pub(super) fn lay_out(
         parameters: &[GroupedParameter],
         weight_decay: f64,
+        gradients: Gradients,
         shard: Shard,
     ) -> Vec<Self> {
         let parameters = parameters.iter().collect::<Vec<_>>();
-        let layouts = Layout::of(&parameters, weight_decay).into_iter();
+        let mut held = vec![0; shard.world_size];
+        let layouts = Layout::of(&parameters, weight_decay, gradients).into_iter();
         let bucket = |layout: Layout| {
-            let range = &ranges(layout.elements(), shard.world_size)[shard.rank];
-            let state = State::new(&layout, range);
-            Self { layout, state }
+            let ranges = ranges(layout.elements(), &mut held);
+            let state = State::new(&layout, &ranges[shard.rank]);
+            Self { layout, state, ranges }
         };
         layouts.map(bucket).collect()
     }
 
-    /// Keeps the state of one process alone. A `fresh` one has taken no step.
-    pub(super) fn shard(&mut self, shard: Shard, fresh: bool) -> FlatBuffer {
-        let ranges = ranges(self.layout.elements(), shard.world_size);
-        let (range, old) = (&ranges[shard.rank], &self.state.range);
-        if range != old {
-            self.state = if fresh {
-                // The policy may have other weights by now.
-                State::new(&self.layout, range)
-            } else {
-                let local = range.start - old.start..range.end - old.start;
-                let copy = |flat: &Tensor| part(flat, &local).copy();
-                let weights = if self.state.master {
-                    copy(&self.state.weights)
-                } else {
-                    part(&self.layout.weights, range)
-                };
-                let [first, second] = [&self.state.first, &self.state.second].map(copy);
-                State::of(&self.layout, range, [weights, first, second])
-            };
+    /// The buffer as processes share it.
+    pub(super) fn buffer(&self) -> FlatBuffer {
+        let own = &self.state.range;
+        self.layout.buffer(self.ranges.clone(), own, &units(own, self.layout.device()))
+    }
+
+    /// Takes up the gradient of the own range, for one update.
+    pub(super) fn borrow_gradient(&mut self) -> Result<(), TchError> {
+        let State { range, chunks, .. } = &mut self.state;
+        let own = units(range, self.layout.device());
+        for (chunk, unit) in chunks.iter_mut().zip(local(&own, range)) {
+            let len = unit.end - unit.start;
+            chunk.gradient = self.layout.gradient.f_narrow(0, unit.start, len)?;
         }
-        let units = units(&self.state.range, self.layout.device());
-        self.layout.buffer(ranges, units)
+        Ok(())
+    }
+
+    /// Drops what [`Bucket::borrow_gradient`] took up. The learner can then free the memory.
+    pub(super) fn return_gradient(&mut self) {
+        for chunk in &mut self.state.chunks {
+            chunk.gradient = self.layout.gradient.shallow_clone();
+        }
     }
 
     /// Stretches of all buffers, in order.
@@ -324,13 +384,22 @@ impl Bucket {
     }
 }
 
-/// Makes `view` the gradient of a leaf; backward passes then add to it in place. A tensor that needs no
-/// gradient has none to adopt.
-fn adopt_gradient(tensor: &Tensor, view: &Tensor) {
-    if tensor.requires_grad() {
-        // The one way to give a leaf a gradient from here: differentiate something.
-        tch::with_grad(|| (tensor.sum(tensor.kind()) * 0.0).backward());
-        tensor.grad().set_data(view);
-        tensor.shallow_clone().zero_grad();
+/// Cuts parameters into runs of at most `most` elements, unless one parameter has more.
+fn runs<'p>(parameters: &[&'p GroupedParameter], most: i64) -> Vec<Vec<&'p GroupedParameter>> {
+    let mut runs = Vec::<Vec<_>>::new();
+    let mut elements = 0;
+    for &grouped in parameters {
+        let own = grouped.parameter.tensor.size().iter().product::<i64>();
+        match runs.last_mut() {
+            Some(run) if elements + own <= most => {
+                run.push(grouped);
+                elements += own;
+            }
+            _ => {
+                runs.push(vec![grouped]);
+                elements = own;
+            }
+        }
     }
+    runs
 }

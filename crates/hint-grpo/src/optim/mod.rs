@@ -14,6 +14,7 @@ mod adafactor;
 mod adamw;
 mod config;
 mod flat;
+mod gradient_memory;
 mod groups;
 mod guard;
 mod muon;
@@ -28,6 +29,7 @@ mod state_file;
 pub use adafactor::{Adafactor, AdafactorConfig};
 pub use adamw::{AdamW, AdamWConfig};
 pub use config::{AlgorithmConfig, OptimizerConfig};
+pub use gradient_memory::GradientMemory;
 pub use groups::{GroupedParameter, ParameterGroup, group_parameters};
 pub(crate) use guard::Guard;
 pub use guard::GuardConfig;
@@ -37,8 +39,8 @@ pub(crate) use norm::{clip_factor, norm_of};
 pub use saved::SavedState;
 pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
-pub use shard::{FlatBuffer, Shard, StatePart};
-pub(crate) use shard::{len, part};
+pub use shard::{BufferMember, FlatBuffer, Shard, StatePart};
+pub(crate) use shard::{Slices, len, part};
 #[cfg(test)]
 pub(crate) use state_file::write_parts;
 pub(crate) use state_file::write_state;
@@ -115,9 +117,10 @@ pub trait Optimizer: Send {
     /// Keeps the state of a part of the weights alone, that of one process among several. The learner calls it once,
     /// before the first step, in a run that processes or virtual workers share.
     ///
-    /// From then on [`Optimizer::step`] updates the own ranges of the buffers alone, from the gradient that the learner puts
-    /// there. The learner also exchanges the new weights. `None`, as by default, means that every process updates all
-    /// weights and keeps all of the state.
+    /// From then on [`Optimizer::step`] updates the own ranges of the buffers alone, from [`FlatBuffer::gradient`]. The
+    /// learner makes room for the gradients of the parameters, and exchanges the new weights. The smaller the buffers are, the
+    /// less of the gradient is there at a time. `None`, as by default, means that every process updates all weights and keeps
+    /// all of the state and of the gradient.
     fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
         let _ = shard;
         None
@@ -210,6 +213,11 @@ pub(crate) fn bytes(tensor: &Tensor) -> u64 {
 /// before. So a resumed run would diverge from an uninterrupted one.
 pub(crate) fn materialize_gradients(parameters: &[Parameter]) -> Result<(), GrpoError> {
     for parameter in parameters {
+        let gradient = parameter.tensor.grad();
+        if gradient.defined() && gradient.size() != parameter.tensor.size() {
+            // Of an optimizer to which somebody else was to lend the room.
+            parameter.tensor.grad().set_data(&parameter.tensor.detach().zeros_like());
+        }
         (parameter.tensor.sum(parameter.tensor.kind()) * 0.0)
             .f_backward()
             .map_err(|source| GrpoError::torch("the first backward pass", source))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use crate::error::GrpoError;
-use crate::optim::flat::Layout;
+use crate::optim::flat::{Gradients, Layout};
 use crate::optim::groups::matches;
 use crate::optim::shard::{FlatBuffer, Shard, StatePart};
 use crate::optim::slot::Slot;
@@ -289,7 +289,9 @@ impl Optimizer for Muon {
             }
         }
         let grouped = self.matrices.iter().map(|matrix| &matrix.grouped).collect::<Vec<_>>();
-        let layouts = tch::no_grad(|| Layout::of(&grouped, self.config.weight_decay));
+        // A process owns matrices in a row. So a part of them would be summed by one process alone.
+        let room = Gradients::Lent(i64::MAX);
+        let layouts = tch::no_grad(|| Layout::of(&grouped, self.config.weight_decay, room));
         let owner = |name: &str| by_name.get(name).copied().unwrap_or_default();
         let mut buffers =
             layouts.iter().map(|layout| layout.split(owner, shard)).collect::<Vec<_>>();

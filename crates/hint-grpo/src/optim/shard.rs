@@ -1,7 +1,9 @@
-//! An optimizer whose state several processes share: each holds a part (ZeRO-1).
+//! An optimizer whose state and gradients several processes share: each holds a part (ZeRO-2).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use hint_policy::Parameter;
 use tch::{Device, Tensor};
 
 use crate::optim::norm::{fused_squares, squares};
@@ -14,6 +16,11 @@ pub(super) const CPU_UNIT: i64 = 3 << 13;
 const DEVICE_UNIT: i64 = 1 << 25;
 /// Elements of a slice: what is in flight at a time, over all processes.
 const SLICE: i64 = 1 << 24;
+/// Most elements of a buffer that processes share, unless one parameter has more. A backward pass has room for the gradients of
+/// a few.
+const BUFFER: i64 = 1 << 24;
+/// Buffers of a small model, as far as a unit goes.
+const BUFFERS: i64 = 16;
 
 /// The process among those that share the state of an optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,43 +38,138 @@ impl Shard {
 
 /// A buffer of weights that several processes update, each its range.
 ///
-/// Every process has all weights and the whole gradient, whose parameters are views of the buffers. After
-/// [`Optimizer::step`](super::Optimizer::step) the processes give each other the weights of their ranges.
+/// Every process has all weights. The gradients of the parameters are there only while they are computed. The learner makes
+/// room for them, sums them over all workers and takes the room back. Before
+/// [`Optimizer::step`](super::Optimizer::step), it puts the sum in the own range into `gradient`. After that, the processes
+/// give each other the weights of their ranges, and `gradient` is empty again.
+///
+/// ```
+/// use hint_grpo::optim::{BufferMember, FlatBuffer};
+/// use hint_policy::Parameter;
+/// use tch::{Device, Kind, Tensor};
+///
+/// // One parameter in a buffer of its own, of which the second of two processes updates the end.
+/// let weights = Tensor::zeros([3], (Kind::Float, Device::Cpu));
+/// let tensor = weights.shallow_clone().set_requires_grad(true);
+/// let parameter = Parameter { name: "weight".to_owned(), tensor };
+/// let buffer = FlatBuffer {
+///     gradient: Tensor::zeros([0], (Kind::Float, Device::Cpu)),
+///     members: vec![BufferMember { parameter, place: 0..3 }],
+///     ranges: vec![0..2, 2..3],
+///     units: vec![0..1],
+///     weights,
+/// };
+/// assert_eq!(buffer.weights.size(), [3]);
+/// ```
 #[derive(Debug)]
 pub struct FlatBuffer {
     /// The policy's weights, `[elements]`, contiguous.
     pub weights: Tensor,
-    /// Their gradient, `[elements]`, contiguous.
+    /// The gradient of the own range, `[elements of the range]`, in the kind of the weights. The learner gives this handle its
+    /// storage; it is empty except in a step. Parameters that lie in the own range as a whole then have their part as
+    /// [`grad`](Tensor::grad).
     pub gradient: Tensor,
-    /// The range of each process, by rank: together all elements, in order. A range may be empty.
+    /// The parameters whose weights are parts of the buffer: together all elements, in order.
+    pub members: Vec<BufferMember>,
+    /// The range of each process, by rank: together all elements. A range may be empty.
     pub ranges: Vec<Range<i64>>,
-    /// Stretches of the own range, in order, whose squares are summed on their own for the norm of the gradient. On a CPU
-    /// they must not depend on the number of processes, except by who has them.
+    /// Stretches of the own range, in order, counted from its start. Their squares are summed on their own for the norm of the
+    /// gradient. On a CPU they must not depend on the number of processes, except by who has them.
     pub units: Vec<Range<i64>>,
 }
 
-impl FlatBuffer {
+/// A parameter in a [`FlatBuffer`].
+#[derive(Debug)]
+pub struct BufferMember {
+    /// The parameter, whose tensor is a view of the buffer.
+    pub parameter: Parameter,
+    /// Its elements in the buffer.
+    pub place: Range<i64>,
+}
+
+/// The ranges of a buffer in slices, which travel one after the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Slices {
+    pub(crate) ranges: Vec<Range<i64>>,
+}
+
+impl Slices {
     /// Offsets from the start of each range at which the slices begin. All processes have as many.
-    pub(crate) fn slices(&self) -> impl Iterator<Item = i64> + use<> {
-        let step = usize::try_from(self.slice_len()).unwrap_or(usize::MAX).max(1);
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = i64> + use<> {
+        let step = usize::try_from(self.room()).unwrap_or(usize::MAX).max(1);
         (0..self.longest()).step_by(step)
     }
 
-    /// Room for one slice of one range, in elements.
-    pub(crate) fn slice_len(&self) -> i64 {
+    /// Room for one slice of one range, in elements. As much travels for every slice.
+    pub(crate) fn room(&self) -> i64 {
         let ranges = i64::try_from(self.ranges.len()).unwrap_or(i64::MAX).max(1);
-        (SLICE / ranges).max(1).min(self.longest())
+        let (most, longest) = ((SLICE / ranges).max(1), self.longest());
+        let count = ((longest + most - 1) / most).max(1);
+        (longest + count - 1) / count
     }
 
     /// The slice of a process that begins at `offset` of its range; empty beyond the end.
-    pub(crate) fn slice(&self, rank: usize, offset: i64) -> Range<i64> {
+    pub(crate) fn of(&self, rank: usize, offset: i64) -> Range<i64> {
         let Range { start, end } = self.ranges[rank];
         let start = (start + offset).min(end);
-        start..(start + self.slice_len()).min(end)
+        start..(start + self.room()).min(end)
     }
 
     fn longest(&self) -> i64 {
         self.ranges.iter().map(len).max().unwrap_or(0)
+    }
+}
+
+impl FlatBuffer {
+    /// Its ranges in slices.
+    pub(crate) fn slices(&self) -> Slices {
+        Slices { ranges: self.ranges.clone() }
+    }
+
+    /// The stages of the backward pass in which the gradients of the members change, given those of parameters by name.
+    pub(crate) fn stages(&self, of: &BTreeMap<String, Range<usize>>) -> Range<usize> {
+        let stages_of = |member: &BufferMember| {
+            of.get(&member.parameter.name).cloned().unwrap_or(0..usize::MAX)
+        };
+        let all = self.members.iter().map(stages_of).collect::<Vec<_>>();
+        let first = all.iter().map(|stages| stages.start).min().unwrap_or(0);
+        first..all.iter().map(|stages| stages.end).max().unwrap_or(usize::MAX)
+    }
+
+    /// Makes room for the gradients of the members: zeros, `[elements]`.
+    pub(crate) fn make_room(&self) -> Tensor {
+        let gradient = self.weights.detach().zeros_like();
+        for BufferMember { parameter, place } in &self.members {
+            let size = parameter.tensor.size();
+            give_gradient(&parameter.tensor, &part(&gradient, place).view(size.as_slice()));
+        }
+        gradient
+    }
+
+    /// Takes the gradients of the members away.
+    pub(crate) fn take_room(&self) {
+        for BufferMember { parameter, .. } in &self.members {
+            take_gradient(&parameter.tensor);
+        }
+    }
+
+    /// Gives the own range its gradient, and members that lie in it as a whole theirs.
+    pub(crate) fn fill(&self, rank: usize, gradient: &Tensor) {
+        self.gradient.shallow_clone().set_data(gradient);
+        let own = &self.ranges[rank];
+        for BufferMember { parameter, place } in &self.members {
+            if own.start <= place.start && place.end <= own.end {
+                let local = place.start - own.start..place.end - own.start;
+                let size = parameter.tensor.size();
+                give_gradient(&parameter.tensor, &part(gradient, &local).view(size.as_slice()));
+            }
+        }
+    }
+
+    /// Drops every gradient.
+    pub(crate) fn clear(&self) {
+        self.gradient.shallow_clone().set_data(&nothing_like(&self.weights));
+        self.take_room();
     }
 
     /// The sum of squares of the gradient of each unit, in f64. Each is the same on any number of threads if units have no
@@ -139,16 +241,53 @@ impl StatePart {
     }
 }
 
+/// Most elements of each of the buffers that processes share, unless a parameter has more. `elements` are those of all
+/// parameters.
+pub(super) fn buffer_len(elements: i64) -> i64 {
+    (elements / BUFFERS).clamp(CPU_UNIT, BUFFER)
+}
+
 /// The range of each process in a buffer of `elements`, by rank. It holds whole units of a CPU. So an operation on a unit
-/// has the same operands in any number of processes. The first rank has a largest range.
-pub(super) fn ranges(elements: i64, world_size: usize) -> Vec<Range<i64>> {
-    let world_size = i64::try_from(world_size).expect("a number of processes").max(1);
+/// has the same operands in any number of processes. `held` are the elements of each process in other buffers. Those that
+/// hold least get most.
+pub(super) fn ranges(elements: i64, held: &mut [i64]) -> Vec<Range<i64>> {
+    let world_size = i64::try_from(held.len()).expect("a number of processes").max(1);
     let units = (elements + CPU_UNIT - 1) / CPU_UNIT;
-    let start = |rank: i64| {
-        let unit = (units * rank + world_size - 1) / world_size;
-        (unit * CPU_UNIT).min(elements)
-    };
-    (0..world_size).map(|rank| start(rank)..start(rank + 1)).collect()
+    let mut order = (0..held.len()).collect::<Vec<_>>();
+    order.sort_by_key(|&rank| held[rank]);
+    let mut ranges = vec![0..0; held.len()];
+    let mut start = 0;
+    for (place, rank) in (0..).zip(order) {
+        let own = units / world_size + i64::from(place < units % world_size);
+        let end = (start + own * CPU_UNIT).min(elements);
+        ranges[rank] = start..end;
+        held[rank] += end - start;
+        start = end;
+    }
+    ranges
+}
+
+/// Makes `gradient` that of a leaf; backward passes then add to it in place. A tensor that needs no gradient has none to
+/// adopt.
+pub(super) fn give_gradient(tensor: &Tensor, gradient: &Tensor) {
+    if !tensor.requires_grad() {
+        return;
+    }
+    if !tensor.grad().defined() {
+        // The one way to give a leaf a gradient from here: differentiate something.
+        tch::with_grad(|| (tensor.sum(tensor.kind()) * 0.0).backward());
+    }
+    tensor.grad().set_data(gradient);
+}
+
+/// Takes the room of the gradient of a leaf away.
+pub(super) fn take_gradient(tensor: &Tensor) {
+    give_gradient(tensor, &nothing_like(tensor));
+}
+
+/// No elements, of the same kind and device.
+fn nothing_like(tensor: &Tensor) -> Tensor {
+    Tensor::zeros([0], (tensor.kind(), tensor.device()))
 }
 
 /// The stretches of a range that an update takes one after the other.
@@ -156,6 +295,12 @@ pub(super) fn units(range: &Range<i64>, device: Device) -> Vec<Range<i64>> {
     let unit = if device == Device::Cpu { CPU_UNIT } else { DEVICE_UNIT };
     let step = usize::try_from(unit).expect("a constant");
     range.clone().step_by(step).map(|start| start..(start + unit).min(range.end)).collect()
+}
+
+/// Stretches of `range`, counted from its start.
+pub(super) fn local(stretches: &[Range<i64>], range: &Range<i64>) -> Vec<Range<i64>> {
+    let shifted = |one: &Range<i64>| one.start - range.start..one.end - range.start;
+    stretches.iter().map(shifted).collect()
 }
 
 /// The elements of `flat` in `range`.
@@ -178,7 +323,9 @@ mod tests {
     fn ranges_hold_whole_units_and_everything_once() {
         for elements in [0, 1, CPU_UNIT, 3 * CPU_UNIT - 1, 7 * CPU_UNIT + 5] {
             for world_size in 1..=5 {
-                let ranges = ranges(elements, world_size);
+                let mut held = vec![0; world_size];
+                let ranges = ranges(elements, &mut held);
+                assert_eq!(held, ranges.iter().map(len).collect::<Vec<_>>());
                 assert_eq!(ranges.len(), world_size);
                 assert_eq!((ranges[0].start, ranges[world_size - 1].end), (0, elements));
                 assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
@@ -194,21 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn many_small_buffers_are_dealt_evenly() {
+        let sizes = [CPU_UNIT + 9, CPU_UNIT, 5, 3 * CPU_UNIT, CPU_UNIT - 1, 2 * CPU_UNIT + 7];
+        let all = sizes.iter().sum::<i64>();
+        for world_size in 1..=4_i64 {
+            let mut held = vec![0; usize::try_from(world_size).expect("a few")];
+            for elements in sizes {
+                let mut ranges = ranges(elements, &mut held);
+                ranges.sort_by_key(|range| range.start);
+                assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
+            }
+            assert_eq!(held.iter().sum::<i64>(), all);
+            let most = held.iter().copied().max().expect("a process");
+            assert!(most <= all / world_size + 2 * CPU_UNIT, "{held:?}");
+        }
+    }
+
+    #[test]
     fn the_slices_of_all_processes_are_as_many_and_cover_their_ranges() {
         for elements in [CPU_UNIT, 3 * CPU_UNIT - 7, SLICE + CPU_UNIT + 1] {
-            let nothing = Tensor::zeros([0], (Kind::Float, Device::Cpu));
-            let buffer = FlatBuffer {
-                weights: nothing.shallow_clone(),
-                gradient: nothing,
-                ranges: ranges(elements, 3),
-                units: Vec::new(),
-            };
-            for (rank, range) in buffer.ranges.iter().enumerate() {
-                let slices = buffer.slices().map(|offset| buffer.slice(rank, offset));
-                let all = slices.flatten().collect::<Vec<_>>();
+            let slices = Slices { ranges: ranges(elements, &mut [0; 3]) };
+            for (rank, range) in slices.ranges.iter().enumerate() {
+                let all = slices.offsets().flat_map(|offset| slices.of(rank, offset));
+                let all = all.collect::<Vec<_>>();
                 assert_eq!(all, range.clone().collect::<Vec<_>>(), "{elements}");
             }
-            assert!(3 * buffer.slice_len() <= SLICE);
+            assert!(3 * slices.room() <= SLICE);
         }
     }
 
@@ -217,12 +375,13 @@ mod tests {
         let elements = 5 * CPU_UNIT - 3;
         let gradient = Tensor::arange(elements, (Kind::Float, Device::Cpu)).sin();
         let squares_in = |world_size: usize| {
-            let ranges = ranges(elements, world_size);
+            let ranges = ranges(elements, &mut vec![0; world_size]);
             let of = |range: &Range<i64>| FlatBuffer {
                 weights: gradient.shallow_clone(),
-                gradient: gradient.shallow_clone(),
+                gradient: part(&gradient, range),
+                members: Vec::new(),
                 ranges: ranges.clone(),
-                units: units(range, Device::Cpu),
+                units: local(&units(range, Device::Cpu), range),
             };
             ranges.iter().flat_map(|range| of(range).squares()).collect::<Vec<_>>()
         };

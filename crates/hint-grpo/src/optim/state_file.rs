@@ -53,8 +53,8 @@ pub(crate) fn write_parts(
     let mut file = path.map(|path| TensorFileWriter::create(path, headers)).transpose()?;
     for (index, own) in parts.iter().enumerate() {
         let mut end = 0;
-        for (rank, held) in held.iter().enumerate() {
-            let range = &held[index].range;
+        for rank in in_order(&held, index) {
+            let range = &held[rank][index].range;
             // Every process holds some tensors whole, such as the number of steps.
             if range.is_empty() || range.start != end {
                 continue;
@@ -69,6 +69,13 @@ pub(crate) fn write_parts(
         }
     }
     Ok(file.map_or(Ok(()), TensorFileWriter::finish)?)
+}
+
+/// The processes in the order of their parts of a tensor.
+fn in_order(held: &[Vec<Held>], index: usize) -> Vec<usize> {
+    let mut ranks = (0..held.len()).collect::<Vec<_>>();
+    ranks.sort_by_key(|&rank| held[rank][index].range.start);
+    ranks
 }
 
 /// Elements of a tensor that the process `rank` holds, on the host.
@@ -100,10 +107,9 @@ fn check_parts(held: &[Vec<Held>]) -> Result<(), String> {
         return Err(format!("rank {rank} keeps the state of other tensors than rank 0; {FIX}"));
     }
     for (index, header) in headers(0).enumerate() {
-        let end = held
-            .iter()
-            .map(|parts| &parts[index].range)
-            .fold(0, |end, range| if range.start == end { range.end.max(end) } else { end });
+        let ranges = in_order(held, index).into_iter().map(|rank| &held[rank][index].range);
+        let end =
+            ranges.fold(0, |end, range| if range.start == end { range.end.max(end) } else { end });
         if end != header.elements() {
             return Err(format!("no rank keeps element {end} of `{}`; {FIX}", header.name));
         }
