@@ -389,6 +389,7 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool, device: Device) -> 
         model: config,
         report: &report,
         gradient_bytes,
+        frees_gradients: false,
         optimizer_bytes: 2 * gradient_bytes,
         reference: false,
         teacher_bytes: 0,

@@ -21,6 +21,8 @@ pub struct MemoryDemand<'a> {
     pub report: &'a LoadReport,
     /// Gradients of the parameters that are trained, in bytes.
     pub gradient_bytes: u64,
+    /// Whether gradients are there while learning alone, and not all the time.
+    pub frees_gradients: bool,
     /// State of the optimizer, in bytes.
     pub optimizer_bytes: u64,
     /// Whether a KL term has a frozen reference. Adapters are their own.
@@ -77,6 +79,7 @@ impl SampledBatch {
 ///     model: &config,
 ///     report: &policy.report(),
 ///     gradient_bytes: 1 << 20,
+///     frees_gradients: false,
 ///     optimizer_bytes: 2 << 20,
 ///     reference: false,
 ///     teacher_bytes: 0,
@@ -144,7 +147,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     vec![
         ("program", if report.device == Device::Cpu { PROGRAM } else { PROGRAM_GPU }),
         ("weights", report.bytes as u64),
-        ("gradients", demand.gradient_bytes),
+        ("gradients", if demand.frees_gradients { 0 } else { demand.gradient_bytes }),
         ("optimizer", demand.optimizer_bytes),
         ("reference", if is_copied { report.bytes as u64 + copies } else { 0 }),
         ("teacher", demand.teacher_bytes + of_teacher),
@@ -242,6 +245,7 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     };
     let logits = logits.min(most) * width + (logits * width).min(kept_most) + softmax;
     vec![
+        ("gradients", if demand.frees_gradients { demand.gradient_bytes } else { 0 }),
         ("activations", tokens * kept * width),
         ("one layer", tokens * shape.block() * width + shape.delta_rule(tokens, report.device)),
         ("logits", logits + head),
@@ -442,6 +446,7 @@ mod tests {
             model: &small,
             report: &model.report(),
             gradient_bytes: trained,
+            frees_gradients: false,
             optimizer_bytes: 2 * trained,
             reference: true,
             teacher_bytes: 0,
@@ -472,6 +477,16 @@ mod tests {
         assert_eq!(of(&adapted, "weights"), weights + of(&adapted, "gradients"));
         assert!(of(&adapted, "gradients") < weights / 2);
         assert_eq!((of(&adapted, "decoder"), of(&adapted, "reference")), (weights, 0));
+    }
+
+    #[test]
+    fn gradients_that_are_freed_leave_their_room_to_sampling() {
+        let (kept, freed) =
+            (estimate(false, |_| {}), estimate(false, |demand| demand.frees_gradients = true));
+        let gradients = part(&kept.lasting, "gradients");
+        assert_eq!((part(&freed.lasting, "gradients"), part(&kept.update, "gradients")), (0, 0));
+        assert_eq!(part(&freed.update, "gradients"), gradients);
+        assert!((kept.total() - gradients..=kept.total()).contains(&freed.total()));
     }
 
     #[test]
@@ -530,6 +545,7 @@ mod tests {
                     model: &small,
                     report: &model.report(),
                     gradient_bytes: 0,
+                    frees_gradients: false,
                     optimizer_bytes: 0,
                     reference: true,
                     teacher_bytes: 400,

@@ -96,7 +96,7 @@ pub(super) fn trainer(
     let report = load_report(config, count(shape.adapters), options.compute, Device::Cuda(0));
     let trained = report.trainable as u64;
     let gradient = 4 * trained;
-    // The sum over the processes takes the place of a part of the gradient.
+    // The sum over the processes grows while the gradient goes.
     let others = if demand.gpus > 1.0 { IN_FLIGHT.min(2 * gradient) } else { 0 };
     let samples = demand.servers <= 0.0;
     let each = count(demand.group_size);
@@ -107,6 +107,7 @@ pub(super) fn trainer(
         model: config,
         report: &report,
         gradient_bytes: gradient + others,
+        frees_gradients: demand.gpus > 1.0,
         optimizer_bytes: bytes(2.0 * FLOAT * trained as f64 * state_share(demand.gpus)),
         reference: options.reference,
         teacher_bytes: if options.teacher { 4 * config.num_parameters() as u64 } else { 0 },

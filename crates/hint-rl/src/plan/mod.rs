@@ -425,8 +425,11 @@ impl Plan {
     fn less_memory(&self) -> &'static str {
         let sum = |parts: &[(&str, u64)]| parts.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let MemoryEstimate { lasting, rollout, update, .. } = &self.trainer;
-        let (lasting, rollout, update) = (sum(lasting), sum(rollout), sum(update));
-        if lasting as f64 > self.machine.memory {
+        let gradients = update.iter().filter(|(part, _)| *part == "gradients");
+        // These are there however small the micro-batches are.
+        let least = sum(lasting) + gradients.map(|(_, bytes)| bytes).sum::<u64>();
+        let (rollout, update) = (sum(rollout), sum(update));
+        if least as f64 > self.machine.memory {
             if self.shape.adapters > 0.0 {
                 "take a larger machine or a smaller model"
             } else {

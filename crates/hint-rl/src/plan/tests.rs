@@ -54,8 +54,10 @@ fn weights_and_moments_of_a_trainer_are_counted_and_what_does_not_fit_is_said() 
     // Two moments, of which each of four processes has its part.
     assert_eq!(part("optimizer"), 2 * 4 * parameters / 4);
     assert_eq!((part("decoder"), part("reference")), (0, 0));
-    // The sum of the processes takes the place of a part of the gradient.
-    assert!((4 * parameters..5 * parameters).contains(&part("gradients")));
+    // In a step alone, with what is sent and received for their sum.
+    let gradients = plan.trainer.update.iter().find(|(part, _)| *part == "gradients").unwrap().1;
+    assert_eq!(part("gradients"), 0);
+    assert!((4 * parameters..5 * parameters).contains(&gradients));
     assert!(!plan.trainer_fits());
     let warning = plan.warnings.first().unwrap();
     // What lasts fits, and the activations do not.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use hint_grpo::advantage::ScoredGroup;
 use hint_grpo::config::EvaluationConfig;
 use hint_grpo::observer::Phase;
-use hint_grpo::optim::Shard;
+use hint_grpo::optim::{FlatBuffer, GradientMemory, Shard};
 use hint_grpo::{
     AdvantageEstimator, Demonstration, GrpoConfig, GrpoError, Observer, Optimizer, StepReport,
     SupervisedTrainer, Trainer, metrics,
@@ -104,16 +104,20 @@ fn optimizer(
     let parameters = model.policy.lock().parameters();
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
     let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
-    let shares_state = workers > 1 && optimizer.shard(shard).is_some();
+    let buffers = if workers > 1 { optimizer.shard(shard) } else { None };
+    let of = |buffers: Vec<FlatBuffer>| {
+        GradientMemory::new(&buffers, &**model.policy.lock(), shard, workers)
+    };
+    let gradients = buffers.map(of);
     if world_size > 1 {
-        let held = if shares_state {
-            "a part of the optimizer's state"
+        let held = if gradients.is_some() {
+            "a part of the optimizer's state and of the sum of gradients"
         } else {
             "all of the optimizer's state: this algorithm cannot share it"
         };
         say.line("memory", &format!("one of {world_size} processes holds {held}"));
     }
-    Ok((optimizer, Sharing { world_size, shares_state }))
+    Ok((optimizer, Sharing { world_size, gradients }))
 }
 
 /// Prints the completions of the step, unless it sampled none.
@@ -355,5 +359,25 @@ mod tests {
         let sgd = ["--set", "optimizer.algorithm={ type = 'sgd', momentum = 0.9 }"];
         let sgd = |more: &[&str]| optimizer(&[&sgd, more].concat());
         assert_eq!(sgd(&[]), sgd(&["--world-size", "4"]));
+    }
+
+    #[test]
+    fn gradients_of_several_processes_are_there_while_learning_alone() {
+        let small =
+            ["--set", "rollout.group_size=2", "--set", "rollout.sampling.max_completion_len=4"];
+        let gradients = |more: &[&str]| {
+            let lines = lines(&[&small, more].concat());
+            let line = lines.iter().find(|line| line.starts_with("memory       gradients"));
+            let line = line.unwrap_or_else(|| panic!("{lines:#?}"));
+            let number = line.split_whitespace().nth(2).expect("a number");
+            let number = number.parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
+            (number, line.ends_with("all the time"), line.ends_with("while learning"))
+        };
+        let (_, always, _) = gradients(&[]);
+        assert!(always, "one worker keeps them");
+        // A row each, and several micro-batches each.
+        let one = gradients(&["--world-size", "4", "--set", "run.virtual_workers=24"]);
+        let many = gradients(&["--world-size", "4", "--set", "run.max_tokens_per_micro_batch=100"]);
+        assert!(one.2 && many.2 && one.0 > 0.0, "{one:?} {many:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hint_grpo::objective::CreditTeacher;
+use hint_grpo::optim::GradientMemory;
 use hint_grpo::{GrpoConfig, Optimizer};
 use hint_policy::estimate::{MemoryDemand, SampledBatch};
 use hint_policy::{Parameter, Policy as _, SampleOptions};
@@ -20,11 +21,11 @@ const IN_FLIGHT: u64 = 1 << 24;
 pub(crate) struct Sharing {
     /// How many there are.
     pub(crate) world_size: usize,
-    /// Whether virtual workers share buffers of the optimizer, and so processes its state.
-    pub(crate) shares_state: bool,
+    /// The gradients of one, if virtual workers share buffers of the optimizer. Then processes share its state as well.
+    pub(crate) gradients: Option<GradientMemory>,
 }
 
-/// The demand of a run, in one of its processes: the first one, which holds most.
+/// The demand of a run, in the first of its processes.
 pub(crate) fn demand<'a>(
     settings: &Settings,
     (method, config): (&Method, &GrpoConfig),
@@ -52,10 +53,13 @@ pub(crate) fn demand<'a>(
     // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
     let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
     let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
+    let each = if method.is_supervised() { 1 } else { each };
+    let is_one_micro_batch = has_one_micro_batch(config, each, lengths.row, world_size);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
-        gradient_bytes: gradients(optimizer.parameters(), config, sharing),
+        gradient_bytes: gradients(optimizer.parameters(), config, is_one_micro_batch, sharing),
+        frees_gradients: sharing.gradients.is_some(),
         optimizer_bytes: optimizer.state_bytes() + undo(optimizer, config, model, sharing),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
@@ -72,31 +76,52 @@ fn bytes(tensor: &Tensor) -> u64 {
     (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
 }
 
+/// Virtual workers of the run.
+fn workers(config: &GrpoConfig, world_size: usize) -> usize {
+    config.run.virtual_workers.unwrap_or(world_size).max(world_size)
+}
+
+/// Whether each virtual worker has one micro-batch at most in an optimizer step, with `each` rows of `tokens` for a prompt.
+fn has_one_micro_batch(config: &GrpoConfig, each: usize, tokens: usize, world_size: usize) -> bool {
+    let (run, sft) = (&config.run, &config.loss.sft);
+    let rows = (run.prompts_per_step * each).div_ceil(run.num_minibatches);
+    let rows = rows.div_ceil(workers(config, world_size));
+    // A micro-batch costs a sixteenth of its limit besides its tokens. So rows of no more tokens are never packed apart.
+    let is_together = rows.saturating_mul(tokens) <= run.max_tokens_per_micro_batch / 16;
+    // Terms of the supervised loss have micro-batches of their own.
+    let has_terms = sft.demonstration_coef > 0.0 || sft.prefix_coef > 0.0;
+    (rows <= 1 || is_together) && !has_terms
+}
+
 /// The gradient. Several virtual workers also need their sum, of which each process has a part, and what is sent and
 /// received for it. Without buffers that the processes share, a parameter travels as a whole.
-fn gradients(parameters: &[Parameter], config: &GrpoConfig, sharing: Sharing) -> u64 {
-    let Sharing { world_size, shares_state } = sharing;
+fn gradients(
+    parameters: &[Parameter],
+    config: &GrpoConfig,
+    is_one_micro_batch: bool,
+    sharing: Sharing,
+) -> u64 {
+    let Sharing { world_size, gradients } = sharing;
+    if let Some(shared) = gradients {
+        return if is_one_micro_batch { shared.one_micro_batch } else { shared.many_micro_batches };
+    }
     let sizes = parameters.iter().map(|one| bytes(&one.tensor));
     let gradient = sizes.clone().sum::<u64>();
-    let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
-    if workers == 1 {
+    if workers(config, world_size) == 1 {
         return gradient;
     }
     let widths = parameters.iter().map(|one| one.tensor.kind().elt_size_in_bytes() as u64);
     let bucket = IN_FLIGHT * widths.max().unwrap_or(0);
-    let largest = if shares_state { 0 } else { sizes.max().unwrap_or(0) };
+    let largest = sizes.max().unwrap_or(0);
     let sent = bucket.max(largest).min(gradient);
-    // With one worker in each process, a part of the gradient gives its place to the sum.
-    let is_in_place = shares_state && workers == world_size;
-    let sum = if is_in_place { 0 } else { gradient.div_ceil(world_size as u64) };
-    gradient + sum + 2 * sent
+    gradient + gradient.div_ceil(world_size as u64) + 2 * sent
 }
 
 /// The copy of the state before a step of several optimizer steps, where it fits its limit. It is on the host. Processes
 /// that share the state have none.
 fn undo(optimizer: &dyn Optimizer, config: &GrpoConfig, model: &Model, sharing: Sharing) -> u64 {
     let run = &config.run;
-    let needs_others = sharing.shares_state && sharing.world_size > 1;
+    let needs_others = sharing.gradients.is_some() && sharing.world_size > 1;
     if run.num_iterations * run.num_minibatches == 1
         || needs_others
         || model.report.device != Device::Cpu
