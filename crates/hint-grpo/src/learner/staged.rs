@@ -250,6 +250,11 @@ fn run<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use hint_dist::{CollectiveError, Threads};
     use hint_policy::config::Architecture;
     use hint_policy::{
         CausalLm, LoraConfig, ModelConfig, Policy, ScoreOptions, TokenBatch, TokenRow,
@@ -288,12 +293,12 @@ mod tests {
         parameters.map(|parameter| 4 * parameter.tensor.grad().numel()).sum()
     }
 
-    /// Adds the gradient of a worker's micro-batch, by the model's own backward pass. `most` is the largest [`held`].
+    /// Adds the gradient of a worker's micro-batch, by the model's own backward pass. `watch` is called when each stage begins.
     fn differentiate(
         policy: &CausalLm,
         seed: u32,
         gradient: &mut WorkerGradient<'_>,
-        most: &mut usize,
+        watch: &mut dyn FnMut(),
     ) -> Result<(), GrpoError> {
         let completion = (0..6).map(|place| (3 * seed + 5 * place) % 16).collect::<Vec<_>>();
         let rows = [TokenRow { prompt: &[1, seed % 16], completion: &completion }];
@@ -304,7 +309,7 @@ mod tests {
         let loss = pass.scores().logprobs.sum(Kind::Float);
         pass.backward_in_stages(&loss, &mut |stages| {
             gradient.before(&stages);
-            *most = held(policy).max(*most);
+            watch();
         })?;
         Ok(())
     }
@@ -343,7 +348,7 @@ mod tests {
                 for micro_batch in 0..micro_batches {
                     gradient.begin(micro_batch + 1 == micro_batches);
                     let seed = u32::try_from(10 * worker + micro_batch).expect("a small number");
-                    differentiate(&policy, seed, gradient, &mut most)?;
+                    differentiate(&policy, seed, gradient, &mut || most = held(&policy).max(most))?;
                 }
                 Ok(())
             });
@@ -393,5 +398,78 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Counts finished exchanges.
+    #[derive(Debug)]
+    struct Counting {
+        inner: Threads,
+        exchanges: AtomicUsize,
+    }
+
+    impl Collective for Counting {
+        fn rank(&self) -> usize {
+            self.inner.rank()
+        }
+
+        fn world_size(&self) -> usize {
+            self.inner.world_size()
+        }
+
+        fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            self.inner.all_to_all(output, input)?;
+            self.exchanges.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn all_gather(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            self.inner.all_gather(output, input)
+        }
+
+        fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError> {
+            self.inner.broadcast(tensor, root)
+        }
+
+        fn barrier(&self) -> Result<(), CollectiveError> {
+            self.inner.barrier()
+        }
+    }
+
+    #[test]
+    fn buffers_are_exchanged_while_the_backward_pass_goes_on() {
+        let one_of = |inner: Threads| {
+            let counting = Arc::new(Counting { inner, exchanges: AtomicUsize::new(0) });
+            let processes = DataParallel::new(Arc::clone(&counting) as Arc<dyn Collective>, 2);
+            let policy = model(false);
+            let parameters = policy.parameters();
+            let mut optimizer = build_optimizer(&plain(adamw()), parameters, &processes).unwrap();
+            let shards = Shards::new(&mut *optimizer, &stages_of(&policy), &processes).unwrap();
+            let mut sum = ShardedSum::new(&shards, &processes);
+            let exchanges = || counting.exchanges.load(Ordering::Relaxed);
+            let mut seen = Vec::new();
+            for round in processes.rounds() {
+                let made = sum.round(round, |gradient| {
+                    gradient.begin(true);
+                    differentiate(&policy, 3, gradient, &mut || seen.push(exchanges()))
+                });
+                made.unwrap();
+            }
+            // Each is one slice.
+            assert_eq!(exchanges(), shards.buffers.len());
+            // The head, eight blocks and the embedding.
+            assert_eq!(seen.len(), 10);
+            let complete = shards.stages.iter().filter(|stages| stages.end < 10).count();
+            // The last one of them may be on its way.
+            assert!(complete > 4 && seen[9] + 1 >= complete, "{complete}: {seen:?}");
+            counting.inner.shutdown().expect("all leave");
+        };
+        let one_of = &one_of;
+        std::thread::scope(|scope| {
+            let members = Threads::group(2, Duration::from_mins(1)).into_iter();
+            let threads = members.map(|member| scope.spawn(move || one_of(member)));
+            for thread in threads.collect::<Vec<_>>() {
+                thread.join().expect("no panic");
+            }
+        });
     }
 }
