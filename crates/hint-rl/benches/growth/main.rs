@@ -37,6 +37,7 @@ mod plot;
 #[path = "../vs_trl/ours.rs"]
 mod step;
 #[expect(dead_code, reason = "`chart` is for the page of `hint-rl reproduce`")]
+#[cfg_attr(test, expect(unused_imports, reason = "no harness runs the tests of the library here"))]
 #[path = "../../src/reproduce/svg.rs"]
 mod svg;
 

@@ -286,7 +286,6 @@ impl VllmEngine {
         let mut fatal = None;
         for (index, share) in shares.into_iter().enumerate() {
             match share {
-                None => {}
                 Some((Ok(finished), _)) => {
                     for (request, completions) in finished {
                         done[request] = Some(completions);
@@ -299,7 +298,7 @@ impl VllmEngine {
                 Some((Err(error), _)) if matches!(fatal, None | Some(VllmError::Aborted)) => {
                     fatal = Some(error);
                 }
-                Some((Err(_), _)) => {}
+                Some((Err(_), _)) | None => {}
             }
         }
         fatal.map_or(Ok(()), Err)
