@@ -81,7 +81,7 @@ fn compare(nccl: &dyn Collective, gloo: &dyn Collective, device: Device) -> Resu
     for kind in kinds {
         for elements in [world_size, 1000 * world_size, world_size << 20] {
             let own = numbers(nccl.rank(), elements, kind, device);
-            for operation in [all_to_all, all_gather, broadcast, all_reduce] {
+            for operation in [all_to_all, all_gather, broadcast, reduce_scatter, all_reduce] {
                 let (found, expected) = (operation(nccl, &own)?, operation(gloo, &own)?);
                 ensure!(found.device() == device, "the result is on {:?}", found.device());
                 ensure!(found.equal(&expected), "{elements} elements of {kind:?} differ");
@@ -121,6 +121,13 @@ fn broadcast(group: &dyn Collective, own: &Tensor) -> Result<Tensor, CollectiveE
     let mut tensor = own.copy();
     group.broadcast(&mut tensor, group.world_size() - 1)?;
     Ok(tensor)
+}
+
+fn reduce_scatter(group: &dyn Collective, own: &Tensor) -> Result<Tensor, CollectiveError> {
+    let elements = i64::try_from(own.numel() / group.world_size()).expect("it fits a GPU");
+    let mut part = Tensor::zeros([elements], (own.kind(), own.device()));
+    group.reduce_scatter(&mut part, own)?;
+    Ok(part)
 }
 
 fn all_reduce(group: &dyn Collective, own: &Tensor) -> Result<Tensor, CollectiveError> {

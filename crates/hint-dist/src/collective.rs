@@ -70,6 +70,34 @@ pub trait Collective: Debug + Send + Sync {
         self.barrier()
     }
 
+    /// Cuts `input` into one part for each rank, and sums each part over all ranks, in the order of the ranks. `output` gets the
+    /// sum of this rank's part. `input` has [`world_size`](Self::world_size) times as many elements, of the same kind.
+    fn reduce_scatter(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+        let (elements, world_size) = (len(output.numel()), len(self.world_size()));
+        let (wanted, found) = (elements * world_size, len(input.numel()));
+        if (wanted, output.kind()) != (found, input.kind()) || !output.is_contiguous() {
+            return Err(CollectiveError::Shape {
+                operation: "reduce_scatter".to_owned(),
+                expected: format!(
+                    "an input of {wanted} {:?}, and contiguous tensors",
+                    output.kind()
+                ),
+                found: format!("{found} {:?}", input.kind()),
+            });
+        }
+        let mut parts = input.zeros_like();
+        self.all_to_all(&mut parts, input)?;
+        let parts = parts.view([world_size, elements]);
+        tch::no_grad(|| {
+            let mut sum = output.view([-1]);
+            sum.copy_(&parts.get(0));
+            for rank in 1..world_size {
+                sum += parts.get(rank);
+            }
+        });
+        Ok(())
+    }
+
     /// Sums `tensor` over all ranks, in the order of the ranks: the same bits on every rank.
     fn all_reduce(&self, tensor: &mut Tensor) -> Result<(), CollectiveError> {
         let (elements, world_size) = (len(tensor.numel()), len(self.world_size()));
@@ -77,7 +105,7 @@ pub trait Collective: Debug + Send + Sync {
         let flat = tensor.detach().view([-1]);
         let padded = flat.constant_pad_nd([0, part * world_size - elements]);
         let mut sum = Tensor::zeros([part], (tensor.kind(), tensor.device()));
-        reduce_scatter(self, &mut sum, &padded)?;
+        self.reduce_scatter(&mut sum, &padded)?;
         let mut all = padded;
         self.all_gather(&mut all, &sum)?;
         tch::no_grad(|| tensor.copy_(&all.narrow(0, 0, elements).view(&*tensor.size())));
@@ -125,26 +153,6 @@ pub trait Collective: Debug + Send + Sync {
         data.copy_data(&mut bytes, data.numel());
         Ok(bytes)
     }
-}
-
-/// Sums the `input` of all ranks, in the order of the ranks. Each rank gets its part of the sum: as many elements as
-/// `output` has.
-fn reduce_scatter<C: Collective + ?Sized>(
-    collective: &C,
-    output: &mut Tensor,
-    input: &Tensor,
-) -> Result<(), CollectiveError> {
-    let mut parts = input.zeros_like();
-    collective.all_to_all(&mut parts, input)?;
-    let parts = parts.view([len(collective.world_size()), -1]);
-    tch::no_grad(|| {
-        let mut sum = output.view([-1]);
-        sum.copy_(&parts.get(0));
-        for rank in 1..collective.world_size() {
-            sum += parts.get(len(rank));
-        }
-    });
-    Ok(())
 }
 
 /// A length as a tensor dimension.

@@ -195,6 +195,15 @@ fn operations(member: &dyn Collective) -> Result<(), CollectiveError> {
     let mut ordered = Tensor::from_slice(&[[1e8_f32, -1e8, 1.0][rank]; 5]);
     member.all_reduce(&mut ordered)?;
     assert_eq!(floats(&ordered), [1.0; 5]);
+    let mut part = Tensor::zeros([1], FLOAT);
+    member.reduce_scatter(&mut part, &own)?;
+    // Rank `r` brings `10 r + rank`, for every `r`.
+    let expected = (0..world_size).map(|from| number(10 * from + rank)).sum::<f32>();
+    assert_eq!(floats(&part), [expected]);
+    let input = Tensor::from_slice(&vec![[1e8_f32, -1e8, 1.0][rank]; 2 * world_size]);
+    let mut part = Tensor::zeros([2], FLOAT);
+    member.reduce_scatter(&mut part, &input)?;
+    assert_eq!(floats(&part), [1.0; 2]);
     assert_eq!(member.all_gather_bytes(&vec![7; rank])?[world_size - 1], vec![7; world_size - 1]);
     assert_eq!(member.broadcast_bytes(format!("from {rank}").as_bytes())?, b"from 0");
     Ok(())

@@ -40,23 +40,27 @@ fn threads_see_what_every_rank_brings() {
         member.all_gather(&mut all, &own)?;
         let mut reduced = Tensor::from_slice(&[rank, 1, 1, 10]).view([2, 2]);
         member.all_reduce(&mut reduced)?;
+        let mut part = Tensor::zeros([1], (Kind::Int, own.device()));
+        member.reduce_scatter(&mut part, &own)?;
         let mut root = own.copy();
         member.broadcast(&mut root, 2)?;
         let texts = member.all_gather_bytes(&vec![7; member.rank()])?;
         let shared = member.broadcast_bytes(format!("from {rank}").as_bytes())?;
         member.shutdown()?;
         Ok::<_, CollectiveError>((
-            [parts, all, reduced, root].map(|tensor| floats(&tensor)),
+            [parts, all, reduced, part, root].map(|tensor| floats(&tensor)),
             texts,
             String::from_utf8(shared).expect("text"),
         ))
     });
     for (rank, result) in results.into_iter().enumerate() {
-        let ([parts, all, reduced, root], texts, shared) = result.expect("all ranks agree");
+        let ([parts, all, reduced, part, root], texts, shared) = result.expect("all ranks agree");
         let rank = f64::from(u8::try_from(rank).expect("small"));
         assert_eq!(parts, [rank, 3.0 + rank, 6.0 + rank]);
         assert_eq!(all, (0..9).map(f64::from).collect::<Vec<_>>());
         assert_eq!(reduced, [3.0, 3.0, 3.0, 30.0]);
+        // Each rank `r` brings `3 r + rank` for this one.
+        assert_eq!(part, [9.0 + 3.0 * rank]);
         assert_eq!(root, [6.0, 7.0, 8.0]);
         assert_eq!(texts, [vec![], vec![7], vec![7, 7]]);
         assert_eq!(shared, "from 0");
@@ -70,10 +74,13 @@ fn sums_are_in_the_order_of_the_ranks() {
     let sums = on_threads(3, Duration::from_secs(20), |member| {
         let mut sum = Tensor::from_slice(&[values[member.rank()]; 4]);
         member.all_reduce(&mut sum).expect("all ranks agree");
+        let input = Tensor::from_slice(&[values[member.rank()]; 6]);
+        let mut part = Tensor::zeros([2], (Kind::Float, tch::Device::Cpu));
+        member.reduce_scatter(&mut part, &input).expect("all ranks agree");
         member.shutdown().expect("all ranks leave");
-        floats(&sum)
+        [floats(&sum), floats(&part)]
     });
-    assert_eq!(sums, vec![vec![1.0; 4]; 3]);
+    assert_eq!(sums, vec![[vec![1.0; 4], vec![1.0; 2]]; 3]);
 }
 
 #[track_caller]
@@ -148,9 +155,17 @@ fn tensors_that_do_not_fit_are_refused() {
     let mut floats = Tensor::from_slice(&[0.0_f32; 4]);
     let found = message(Single.all_to_all(&mut floats, &four));
     assert_eq!(found, "`all_to_all` needs an output of 4 Int, found 4 Float");
+    let found = message(Single.reduce_scatter(&mut three, &four));
+    assert_eq!(
+        found,
+        "`reduce_scatter` needs an input of 3 Int, and contiguous tensors, found 4 Int"
+    );
     assert!(message(Single.broadcast(&mut three, 1)).contains("a root below 1"));
     // Alone, every operation is a copy.
     let mut copy = four.zeros_like();
     Single.all_gather(&mut copy, &four).expect("it fits");
     assert_eq!(copy, four);
+    let mut sum = four.zeros_like();
+    Single.reduce_scatter(&mut sum, &four).expect("it fits");
+    assert_eq!(sum, four);
 }
