@@ -131,7 +131,7 @@ fn train_with(run_dir: RunDir, ahead: u64) -> Vec<f32> {
 }
 
 /// Signals to a waiting parent that training is about to start.
-fn announce() {
+pub(super) fn announce() {
     let mut out = std::io::stdout();
     out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test reads");
 }
@@ -231,7 +231,7 @@ fn newest_step(dir: &Path) -> u64 {
 }
 
 /// Reads until the child is about to train, or has ended.
-fn wait_until_ready(child: &mut std::process::Child) {
+pub(super) fn wait_until_ready(child: &mut std::process::Child) {
     let out = child.stdout.as_mut().expect("the output is piped");
     let mut seen = Vec::new();
     let mut byte = [0];

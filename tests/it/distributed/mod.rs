@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hint_dist::{Collective, Single, Threads};
+use hint_grpo::objective::Aggregation;
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Trainer};
 use hint_policy::config::Architecture;
@@ -227,58 +228,88 @@ fn adapters_with_dropout_are_the_same_in_two_processes() {
     assert_same("LoRA", &scenario.outcome_in(2, &config), &scenario.outcome_in(1, &config));
 }
 
+/// The folder of the presets.
+const PRESETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/hint-rl/presets");
+
+/// The names of the presets, in order.
+fn presets() -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.expect("an entry").path();
+        path.file_stem().expect("a name").to_string_lossy().into_owned()
+    };
+    let mut names = std::fs::read_dir(PRESETS).expect("the presets").map(name).collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+/// A preset in small, for several processes.
+fn preset(name: &str) -> GrpoConfig {
+    let path = Path::new(PRESETS).join(format!("{name}.toml"));
+    let text = std::fs::read_to_string(path).expect("a preset");
+    let mut config = GrpoConfig::from_toml(&text).expect("the preset is valid");
+    let ours = shared_config(2);
+    config.run = ours.run;
+    config.run.num_minibatches = 1;
+    config.rollout.group_size = 4;
+    config.rollout.sampling.max_completion_len = 8;
+    config.rollout.sampling.temperature = 1.0;
+    config.evaluation = ours.evaluation;
+    config
+}
+
 #[test]
 fn every_preset_is_the_same_in_three_processes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/hint-rl/presets");
-    let mut presets = std::fs::read_dir(folder)
-        .expect("the presets")
-        .map(|entry| entry.expect("an entry").path())
-        .collect::<Vec<_>>();
-    presets.sort();
-    for path in presets {
-        let text = std::fs::read_to_string(&path).expect("a preset");
-        let mut config = GrpoConfig::from_toml(&text).expect("the preset is valid");
-        let ours = shared_config(2);
-        config.run = ours.run;
-        config.run.num_minibatches = 1;
-        config.rollout.group_size = 4;
-        config.rollout.sampling.max_completion_len = 8;
-        config.rollout.sampling.temperature = 1.0;
-        config.evaluation = ours.evaluation;
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    for name in presets() {
+        let config = preset(&name);
         let [alone, shared] =
             [1, 3].map(|world_size| Scenario::default().outcome_in(world_size, &config));
         assert_same(&name, &shared, &alone);
     }
 }
 
+/// The weights of each checkpoint of a run of one step in `world_size` threads: before the step, and after it.
+fn weights_in(world_size: usize, config: &GrpoConfig) -> [BTreeMap<String, tch::Tensor>; 2] {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Scenario::default().run_in(world_size, config, dir.path());
+    [0, 1].map(|step| {
+        let path = dir.path().join(format!("checkpoints/step-{step:08}/model.safetensors"));
+        let tensors = tch::Tensor::read_safetensors(path).expect("a checkpoint");
+        tensors.into_iter().collect()
+    })
+}
+
 #[test]
 fn without_virtual_workers_numbers_differ_by_the_order_of_sums_alone() {
-    let mut config = config(1);
-    config.run.num_iterations = 2;
-    // AdamW would turn a gradient that is 0 up to float noise into a step.
-    config.optimizer.algorithm = AlgorithmConfig::Sgd(SgdConfig::default());
-    // A limit of the norm would hide a factor.
-    (config.optimizer.max_grad_norm, config.optimizer.learning_rate) = (1e9, 1e-2);
-    let run = |world_size: usize| {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        Scenario::default().run_in(world_size, &config, dir.path());
-        let weights = |step: u64| {
-            let path = dir.path().join(format!("checkpoints/step-{step:08}/model.safetensors"));
-            let tensors = tch::Tensor::read_safetensors(path).expect("a checkpoint");
-            tensors.into_iter().collect::<BTreeMap<_, _>>()
-        };
-        [weights(0), weights(1)]
-    };
-    let ([before, alone], [_, shared]) = (run(1), run(2));
     let difference = |one: &BTreeMap<String, tch::Tensor>, other: &BTreeMap<_, tch::Tensor>| {
         let largest = |(name, one): (&String, &tch::Tensor)| {
             (one - &other[name]).abs().max().double_value(&[])
         };
         one.iter().map(largest).fold(0.0, f64::max)
     };
-    let (moved, apart) = (difference(&before, &alone), difference(&alone, &shared));
-    assert!(moved > 1e-3 && apart < 1e-5 * moved.max(0.1), "{moved}, {apart}");
+    for aggregation in [
+        Aggregation::SequenceMean,
+        Aggregation::TokenMean,
+        Aggregation::Constant { max_completion_len: 4 },
+        Aggregation::SequenceSum,
+    ] {
+        assert!(aggregation.is_split_invariant());
+        let mut config = config(1);
+        config.loss.aggregation = aggregation;
+        config.run.num_iterations = 2;
+        // AdamW would turn a gradient that is 0 up to float noise into a step.
+        config.optimizer.algorithm = AlgorithmConfig::Sgd(SgdConfig::default());
+        // A limit of the norm would hide a factor.
+        (config.optimizer.max_grad_norm, config.optimizer.learning_rate) = (1e9, 1e-2);
+        let [before, alone] = weights_in(1, &config);
+        for world_size in [2, 3] {
+            let [_, shared] = weights_in(world_size, &config);
+            let (moved, apart) = (difference(&before, &alone), difference(&alone, &shared));
+            assert!(
+                moved > 3e-4 && apart < 1e-5 * moved.max(0.1),
+                "{aggregation:?} in {world_size} processes: {moved}, {apart}"
+            );
+        }
+    }
 }
 
 #[test]

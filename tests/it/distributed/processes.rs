@@ -4,19 +4,35 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
-use hint_grpo::{GrpoConfig, GrpoError};
+use hint_grpo::{GrpoConfig, GrpoError, RunDir};
+use hint_rollout::Seed;
 use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 
-use super::{Scenario, assert_same, outcome, shared_config};
+use super::{Scenario, assert_same, outcome, preset, presets, shared_config, training};
+use crate::killed::{announce, wait_until_ready};
 
-/// Variable of a child: its rank, the number of processes, the port, the steps, and the folder of the run.
+/// Variable of a child: its rank, the number of processes, the port, the seconds without a heartbeat, what it trains, and
+/// the folder of the run.
 const CHILD: &str = "HINT_TESTS_MEMBER";
 
-/// Steps of the run whose processes are killed: enough that the last one is far, on a busy machine as well.
-const STEPS: u64 = 16;
+/// Steps of the run whose processes are killed.
+const STEPS: u64 = 12;
+
+/// How often one of them is killed.
+const KILLS: u64 = 30;
+
+/// The longest time before a kill.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// Seconds without a heartbeat after which a rank has ended.
+const HEARTBEAT: u64 = 10;
+
+/// The same where another rank is to find that out soon.
+const SHORT_HEARTBEAT: u64 = 2;
 
 /// Batch-normalized advantages and dynamic sampling, which every rank must see alike.
 fn run_config(steps: u64) -> GrpoConfig {
@@ -31,21 +47,39 @@ fn run_config(steps: u64) -> GrpoConfig {
 /// A run whose processes each hold a part of the optimizer's state.
 const RUN: Scenario = Scenario { lora: false, wide: true, stop: None };
 
+/// The run that a child is told: so many steps of [`RUN`], or a preset by its name.
+fn run_of(told: &str) -> (Scenario, GrpoConfig) {
+    match told.parse() {
+        Ok(steps) => (RUN, run_config(steps)),
+        Err(_) => (Scenario::default(), preset(told)),
+    }
+}
+
+/// A seed from the clock, so that every run of a test tries something else; printed for a repetition.
+#[expect(clippy::disallowed_methods, reason = "a test is meant to vary")]
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
+fn any_seed() -> Seed {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = u64::from(now.expect("the clock is set").subsec_nanos());
+    println!("seed: {seed}");
+    Seed::new(seed)
+}
+
 /// A port that nobody listens at.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Starts `world_size` processes of the run in `dir`.
-fn start(world_size: usize, steps: u64, dir: &Path) -> Vec<Child> {
+/// Starts `world_size` processes of the run in `dir` that [`run_of`] returns for `run`.
+fn start(world_size: usize, run: &str, heartbeat: u64, dir: &Path) -> Vec<Child> {
     let port = free_port();
     let start = |rank: usize| {
-        let told = format!("{rank} {world_size} {port} {steps} {}", dir.display());
+        let told = format!("{rank} {world_size} {port} {heartbeat} {run} {}", dir.display());
         Command::new(std::env::current_exe().expect("tests are files"))
             .args(["--exact", "distributed::processes::member", "--nocapture"])
             .env(CHILD, told)
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the test can start itself")
@@ -62,23 +96,40 @@ fn wait(children: Vec<Child>) -> Vec<(ExitStatus, String)> {
     children.into_iter().map(wait).collect()
 }
 
+/// Runs `world_size` processes to the end.
+fn complete(world_size: usize, run: &str, dir: &Path) {
+    for (status, errors) in wait(start(world_size, run, HEARTBEAT, dir)) {
+        assert!(status.success(), "`{run}` in {world_size} processes: {errors}");
+    }
+}
+
 /// A child of [`start`]; nothing where nobody started it.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
 fn member() {
     let Ok(told) = std::env::var(CHILD) else { return };
-    let [rank, world_size, port, steps, dir] = told.splitn(5, ' ').collect::<Vec<_>>()[..] else {
-        panic!("five words")
+    let [rank, world_size, port, heartbeat, run, dir] = told.splitn(6, ' ').collect::<Vec<_>>()[..]
+    else {
+        panic!("six words")
     };
     let number = |text: &str| text.parse::<usize>().expect("a number");
+    let heartbeat = Duration::from_secs(heartbeat.parse().expect("a number"));
+    let timeouts = Timeouts::default().with_heartbeat(heartbeat);
     let port = port.parse().expect("a port");
-    let config = run_config(steps.parse().expect("a number"));
     let rendezvous = Rendezvous::new(number(rank), number(world_size), "127.0.0.1", port);
-    let group = Arc::new(Gloo::connect(&rendezvous, Timeouts::default()).expect("all are there"));
-    let collective = Arc::clone(&group) as Arc<dyn Collective>;
-    let result = RUN.run(&config, Path::new(dir), collective);
-    match result {
-        Ok(_) => group.shutdown().expect("all leave"),
+    let (scenario, config) = run_of(run);
+    let train = || {
+        let group = Arc::new(Gloo::connect(&rendezvous, timeouts)?);
+        let collective = Arc::clone(&group) as Arc<dyn Collective>;
+        let mut trainer = scenario.build(&config, Path::new(dir), collective)?;
+        announce();
+        trainer.run(&training())?;
+        drop(trainer);
+        group.shutdown()?;
+        Ok::<_, GrpoError>(())
+    };
+    match train() {
+        Ok(()) => {}
         Err(GrpoError::Collective(error)) => panic!("typed: {error}"),
         Err(error) => panic!("{error}"),
     }
@@ -89,39 +140,89 @@ fn real_processes_end_with_the_bytes_of_one() {
     let whole = RUN.outcome_in(1, &run_config(5));
     for world_size in [2, 3] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        for (status, errors) in wait(start(world_size, 5, dir.path())) {
-            assert!(status.success(), "{errors}");
-        }
+        complete(world_size, "5", dir.path());
         assert_same(&format!("{world_size} processes"), &outcome(dir.path()), &whole);
     }
 }
 
-/// Kills ranks in the middle of the run, and starts all of them again each time.
 #[test]
-fn killed_processes_go_on_from_the_last_step() {
+fn presets_in_real_processes_end_with_the_bytes_of_one() {
+    let names = presets();
+    for index in any_seed().permutation(names.len()).into_iter().take(4) {
+        let name = &names[index];
+        let whole = Scenario::default().outcome_in(1, &preset(name));
+        for world_size in [2, 3] {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            complete(world_size, name, dir.path());
+            let what = format!("`{name}` in {world_size} processes");
+            assert_same(&what, &outcome(dir.path()), &whole);
+        }
+    }
+}
+
+/// How a round with a kill ended.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// The killed process was at work.
+    is_hit: bool,
+    /// The other process ended by itself, with the error that names the killed one.
+    is_found: bool,
+}
+
+/// Starts two processes of the run and kills one of them. `draw` decides which one, and when: within `range` after it began to
+/// train. In every tenth round, it is while the processes start. The test then ends the other one, as a launcher does. In a
+/// further tenth, that one finds out by itself, which takes seconds.
+fn kill_one(dir: &Path, draw: Seed, kill: u64, range: Duration) -> Round {
+    let killed = usize::from(draw.named("rank").unit() < 0.5);
+    let (other, is_alone) = (1 - killed, kill % 10 == 4);
+    let heartbeat = if is_alone { SHORT_HEARTBEAT } else { HEARTBEAT };
+    let mut children = start(2, &STEPS.to_string(), heartbeat, dir);
+    let moment = draw.named("moment").unit();
+    if kill % 10 == 9 {
+        std::thread::sleep(Duration::from_millis(400).mul_f64(moment));
+    } else {
+        wait_until_ready(&mut children[killed]);
+        std::thread::sleep(range.mul_f64(moment));
+    }
+    let is_hit = children[killed].try_wait().expect("a child can be asked").is_none();
+    children[killed].kill().expect("a child can be killed");
+    if !is_hit || !is_alone {
+        std::thread::sleep(Duration::from_millis(50).mul_f64(draw.named("launcher").unit()));
+        children[other].kill().expect("a child can be killed");
+    }
+    let ended = wait(children);
+    let (status, errors) = &ended[killed];
+    assert!(is_hit || status.success(), "rank {killed} failed before it was killed: {errors}");
+    let (status, errors) = &ended[other];
+    let is_found = is_hit && is_alone && !status.success();
+    let expected = format!("typed: rank {killed} has ended");
+    assert!(!is_found || errors.contains(&expected), "{errors}");
+    Round { is_hit, is_found }
+}
+
+/// Kills random ranks at random moments, and starts all of them again each time.
+#[test]
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
+fn thirty_kills_of_random_ranks_end_with_the_bytes_of_one() {
+    let seed = any_seed();
     let whole = RUN.outcome_in(1, &run_config(STEPS));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let newest = || {
-        let checkpoints = hint_grpo::RunDir::checkpoints(dir.path()).expect("a folder");
-        checkpoints.last().map(|(step, _)| *step)
+        let checkpoints = RunDir::checkpoints(dir.path()).expect("a folder");
+        checkpoints.last().map_or(0, |(step, _)| *step)
     };
-    for killed in [1, 0] {
-        let after = newest().map_or(1, |step| step + 1);
-        let mut children = start(2, STEPS, dir.path());
-        while newest().is_none_or(|step| step < after) {
-            let ended = children[killed].try_wait().expect("a child can be asked");
-            assert_eq!(ended, None, "it ended before it was killed");
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        children[killed].kill().expect("a child can be killed");
-        let ended = wait(children);
-        let (status, errors) = &ended[1 - killed];
-        assert!(!status.success(), "the other one must not continue");
-        let expected = format!("typed: rank {killed} has ended");
-        assert!(errors.contains(&expected), "{errors}");
+    let mut rounds = Vec::new();
+    // The range grows while the run is behind the kills and shrinks while it is ahead, so that it lives through most of them.
+    let mut range = Duration::from_millis(200);
+    for kill in 0..KILLS {
+        let is_behind = newest() * KILLS < kill * STEPS;
+        range = range.mul_f64(if is_behind { 1.3 } else { 0.8 }).min(LONGEST);
+        rounds.push(kill_one(dir.path(), seed.child(kill), kill, range));
     }
-    for (status, errors) in wait(start(2, STEPS, dir.path())) {
-        assert!(status.success(), "{errors}");
-    }
-    assert_same("killed twice", &outcome(dir.path()), &whole);
+    let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count();
+    let (hit, found) = (count(|round| round.is_hit), count(|round| round.is_found));
+    println!("{hit} of {KILLS} kills hit a process at work; step {} of {STEPS}", newest());
+    assert!(hit >= 20 && found >= 1, "{rounds:?}");
+    complete(2, &STEPS.to_string(), dir.path());
+    assert_same("killed thirty times", &outcome(dir.path()), &whole);
 }
