@@ -21,6 +21,7 @@ mod process;
 mod scripts;
 mod smoke;
 mod tidy;
+mod torchrun;
 mod vllm;
 
 use std::ffi::OsString;

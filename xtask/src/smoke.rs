@@ -12,10 +12,12 @@ use serde_json::Value;
 
 use crate::process::{build, check, output, read, scratch};
 use crate::tidy::markdown::Markdown;
+use crate::torchrun;
 use hint_libtorch::Host;
 
-/// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation, a
-/// reproduction and the tutorial of the book. Profile and features are those of the tests, so that nothing is built a second time.
+/// Runs the main example: dry, for two steps of each method, supervised, and with a teacher. Runs an evaluation,
+/// several processes, a reproduction and the tutorial of the book. Profile and features are those of the tests, so that
+/// nothing is built a second time.
 pub(crate) fn run(host: &Host) -> Result<()> {
     run_all(host, scratch()?.path())
 }
@@ -51,6 +53,7 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;
     several_processes(&programs[PROGRAM], out)?;
+    torchrun::run(host, &programs[PROGRAM], &out.join("torchrun"))?;
     reproduction(&programs[PROGRAM], &out.join("reproductions"))?;
     tutorial(host, &programs, &out.join("tutorial"))
 }
@@ -78,14 +81,7 @@ fn several_processes(program: &Path, out: &Path) -> Result<()> {
     for (rank, mut child) in ranks.into_iter().enumerate() {
         ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");
     }
-    for file in ["metrics.jsonl", "checkpoints/step-00000002/model.safetensors"] {
-        let bytes = |name: &str| {
-            let path = out.join(name).join("hint").join(file);
-            std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
-        };
-        ensure!(bytes("alone")? == bytes("shared")?, "`{file}` of two processes differs");
-    }
-    Ok(())
+    torchrun::same_run(&out.join("alone/hint"), &out.join("shared/hint"), 2)
 }
 
 /// Runs a small reproduction. Stops another one in its first run and continues it. Both must have the same results, and
