@@ -182,7 +182,9 @@ fn configured(work: &Demand, config: &GrpoConfig) -> Demand {
     let (run, loss) = (&config.run, &config.loss);
     let is_old = run.num_minibatches > 1 && loss.old_logprobs == OldLogprobs::Recomputed;
     let scoring = [is_old, loss.needs_reference(), loss.further_teacher().is_some()];
+    let workers = run.virtual_workers.map_or(work.workers, |workers| workers as f64);
     Demand {
+        workers: workers.max(work.gpus),
         prompts: run.prompts_per_step as f64,
         group_size: config.rollout.group_size as f64,
         updates: (run.num_iterations * run.num_minibatches) as f64,

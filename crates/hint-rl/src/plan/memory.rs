@@ -7,13 +7,16 @@ use hint_policy::{ModelConfig, SampleOptions};
 use tch::{Device, Kind};
 
 use super::machine::Machine;
-use super::step::{Attention, Demand, FLOAT, Shape, state_share};
+use super::step::{Attention, Demand, FLOAT, Shape, rows_of_worker, state_share};
 
 /// Share of the memory that a vLLM server takes by default (`gpu_memory_utilization`).
 const SERVER_MEMORY: f64 = 0.9;
 
 /// Gradients that are on their way between processes at a time, in bytes: sent and received.
 const IN_FLIGHT: u64 = 2 * (4 << 24);
+
+/// Elements of a buffer of gradients, unless one parameter has more: a sixteenth of all, within these bounds.
+const BUFFER: (u64, u64) = (24_576, 1 << 24);
 
 /// The report that a model would have once it is loaded. It is stored in `Float`, or in `compute` below adapters of
 /// `adapters` values.
@@ -95,19 +98,25 @@ pub(super) fn trainer(
 ) -> MemoryEstimate {
     let report = load_report(config, count(shape.adapters), options.compute, Device::Cuda(0));
     let trained = report.trainable as u64;
-    let gradient = 4 * trained;
-    // The sum over the processes grows while the gradient goes.
-    let others = if demand.gpus > 1.0 { IN_FLIGHT.min(2 * gradient) } else { 0 };
+    let is_shared = demand.workers > 1.0;
+    // A worker has no more rows than these, and a row may have more tokens than a micro-batch.
+    let row = count(demand.prompt_len + demand.max_len);
+    let rows = count(rows_of_worker(demand)).saturating_mul(row);
+    let micro_batch_tokens = rows.min(options.micro_batch_tokens).max(row);
+    // Of so few tokens, rows are never packed apart.
+    let is_one_micro_batch = rows <= row || rows <= options.micro_batch_tokens / 16;
+    let gradient_bytes =
+        if is_shared { gradients(config, shape, demand, is_one_micro_batch) } else { 4 * trained };
     let samples = demand.servers <= 0.0;
     let each = count(demand.group_size);
     let prompts = count((demand.prompts / demand.gpus).ceil());
     let max_batch = count(demand.max_batch);
-    let on_the_way = gradient.saturating_mul(options.ahead);
+    let on_the_way = (4 * trained).saturating_mul(options.ahead);
     MemoryEstimate::new(&MemoryDemand {
         model: config,
         report: &report,
-        gradient_bytes: gradient + others,
-        frees_gradients: demand.gpus > 1.0,
+        gradient_bytes,
+        frees_gradients: is_shared,
         optimizer_bytes: bytes(2.0 * FLOAT * trained as f64 * state_share(demand.gpus)),
         reference: options.reference,
         teacher_bytes: if options.teacher { 4 * config.num_parameters() as u64 } else { 0 },
@@ -121,8 +130,43 @@ pub(super) fn trainer(
         sampled: samples.then_some(SampledBatch { prompts, each, max_batch }).into_iter().collect(),
         longest_prompt: count(demand.prompt_len),
         longest_completion: count(demand.max_len),
-        micro_batch_tokens: options.micro_batch_tokens,
+        micro_batch_tokens,
     })
+}
+
+/// Gradients of one of several processes, or of several virtual workers, in bytes. A dry run counts the buffers of the loaded
+/// model ([`hint_grpo::optim::GradientMemory`]). These are bounded here by the sizes of the model.
+pub(super) fn gradients(
+    config: &ModelConfig,
+    shape: &Shape,
+    demand: &Demand,
+    is_one_micro_batch: bool,
+) -> u64 {
+    let trained = count(shape.trained()) as u64;
+    let whole = |elements: usize| if shape.adapters > 0.0 { 0 } else { elements as u64 };
+    let table = whole(config.vocab_size * config.hidden_size);
+    let projection = whole(config.hidden_size * config.intermediate_size);
+    let tables = if config.tie_word_embeddings { table } else { 2 * table };
+    let layers = config.num_hidden_layers.max(1) as u64;
+    // A mean, since blocks are of about the same size.
+    let block = trained.saturating_sub(tables).div_ceil(layers);
+    let buffer = (trained / 16).clamp(BUFFER.0, BUFFER.1).min(trained);
+    let largest = buffer.max(table).max(projection);
+    // Buffers on both sides of a block hold parameters of its neighbors as well.
+    let at_block = block + 2 * buffer;
+    let alive = if config.tie_word_embeddings {
+        // It has a gradient during the whole pass.
+        table + at_block
+    } else {
+        at_block.max(table + buffer)
+    };
+    let processes = count(demand.gpus) as u64;
+    let own = trained.div_ceil(processes);
+    let sum = if demand.workers > demand.gpus { own } else { largest.div_ceil(processes) };
+    let several = trained + sum;
+    let one = own + (alive + largest).min(trained);
+    let held = if is_one_micro_batch { one.min(several) } else { several };
+    4 * held + IN_FLIGHT.min(2 * 4 * largest)
 }
 
 /// Memory of one of the GPUs that sample.

@@ -86,6 +86,11 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     trained_frac: f64,
 
+    /// Parts of the work of a step, as `run.virtual_workers`. Where each has one micro-batch, a GPU holds its part of the
+    /// gradient alone [default: one for each GPU that trains].
+    #[arg(long, value_name = "N", value_parser = count(1))]
+    virtual_workers: Option<usize>,
+
     /// Optimizer steps in one step of the run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1))]
     updates: usize,
@@ -243,6 +248,12 @@ fn plans(options: &Options, config: &ModelConfig, machine: &Machine) -> Result<V
         options.mean_len,
         options.max_len
     );
+    if let (Some(workers), Some(most)) = (options.virtual_workers, gpus.iter().max()) {
+        ensure!(
+            workers >= *most,
+            "`--virtual-workers` is {workers}, and {most} GPUs train; give each of them one at least"
+        );
+    }
     let positions = config.max_positions();
     let longest = options.prompt_len + options.max_len;
     ensure!(
@@ -262,6 +273,7 @@ fn demand(options: &Options, gpus: usize, servers: usize) -> Demand {
     Demand {
         gpus: gpus as f64,
         servers: servers as f64,
+        workers: options.virtual_workers.unwrap_or(gpus).max(gpus) as f64,
         prompts: options.prompts as f64,
         group_size: options.group_size as f64,
         prompt_len: options.prompt_len as f64,

@@ -38,6 +38,8 @@ pub(super) struct Demand {
     pub(super) gpus: f64,
     /// GPUs that sample; 0 where those that train do so in turns.
     pub(super) servers: f64,
+    /// Parts of the work of a step, as `run.virtual_workers`; at least one for each GPU that trains.
+    pub(super) workers: f64,
     /// Problems of a step.
     pub(super) prompts: f64,
     /// Completions of each problem.
@@ -220,7 +222,8 @@ pub(super) fn optimizer(shape: &Shape, demand: &Demand, machine: &Machine) -> f6
     demand.updates * OPTIMIZER_BYTES * own / machine.memory_bandwidth
 }
 
-/// The sum of gradients over the trainers, once in each optimizer step, as a ring.
+/// The sum of gradients over the trainers, once for each virtual worker of one in each optimizer step, and then the weights.
+/// Nothing overlaps with the backward pass.
 pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f64 {
     let gpus = demand.gpus;
     if gpus <= 1.0 {
@@ -229,8 +232,9 @@ pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f
     let is_one_node = gpus <= machine.gpus_per_node as f64;
     let link = if is_one_node { machine.link_within } else { machine.link_between };
     let link = if demand.has_nccl { link } else { link.min(machine.gloo_bandwidth) };
-    let bytes = 2.0 * (gpus - 1.0) / gpus * FLOAT * shape.trained();
-    demand.updates * (bytes / link + 2.0 * (gpus - 1.0) * machine.link_latency)
+    let exchanges = whole(demand.workers / gpus).max(1.0) + 1.0;
+    let bytes = exchanges * (gpus - 1.0) / gpus * FLOAT * shape.trained();
+    demand.updates * (bytes / link + exchanges * (gpus - 1.0) * machine.link_latency)
 }
 
 /// New weights for the servers: a checkpoint is written once, and read by all servers at the same time.
@@ -258,6 +262,12 @@ pub(super) struct StepTime {
     pub(super) all_reduce: f64,
     /// Whether both sides work at the same time.
     pub(super) overlaps: bool,
+}
+
+/// Rows of a virtual worker in an optimizer step, those without a gradient included.
+pub(super) fn rows_of_worker(demand: &Demand) -> f64 {
+    let rows = demand.prompts * demand.group_size * demand.passes / demand.updates;
+    whole(rows / demand.workers)
 }
 
 /// A part of a step.
@@ -380,6 +390,7 @@ mod tests {
         Demand {
             gpus: 2.0,
             servers: 4.0,
+            workers: 2.0,
             prompts: 8.0,
             group_size: 4.0,
             prompt_len: 10.0,
@@ -494,6 +505,8 @@ mod tests {
         assert_eq!(of(&|demand| demand.gpus = 1.0), 0.0);
         // Through host memory, a link of 10 bytes/s has half a byte/s.
         close(of(&|demand| demand.has_nccl = false), 2.0 * (200.0 / 0.5 + 0.5));
+        // Three virtual workers on each GPU send three gradients, and the weights once.
+        close(of(&|demand| demand.workers = 6.0), 2.0 * of(&|_| {}));
         // Eight GPUs are two nodes of four.
         close(of(&|demand| demand.gpus = 8.0), 2.0 * (350.0 + 14.0 * 0.25));
         let adapted = Shape { adapters: 5.0, ..shape() };

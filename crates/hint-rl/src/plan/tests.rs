@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use hint_grpo::GrpoConfig;
+use hint_grpo::optim::{GradientMemory, OptimizerConfig, Shard};
 use hint_policy::config::Architecture;
+use hint_policy::{CausalLm, Policy as _};
 use serde_json::{Value, json};
 
 use super::*;
@@ -77,6 +79,59 @@ fn weights_and_moments_of_a_trainer_are_counted_and_what_does_not_fit_is_said() 
 }
 
 #[test]
+fn gradients_are_about_those_of_a_dry_run_in_any_number_of_processes() {
+    for tie_word_embeddings in [true, false] {
+        let config = ModelConfig {
+            hidden_size: 256,
+            intermediate_size: 512,
+            num_hidden_layers: 8,
+            tie_word_embeddings,
+            ..ModelConfig::small(Architecture::Llama, 2000)
+        };
+        let policy = CausalLm::init(&config, 1, tch::Device::Cpu).unwrap();
+        for (world_size, workers) in [(1, 4), (2, 2), (2, 8), (3, 3)] {
+            let shard = Shard { rank: 0, world_size };
+            let mut optimizer =
+                OptimizerConfig::default().build_shard(policy.parameters(), shard).unwrap();
+            let buffers = optimizer.shard(shard).unwrap();
+            let exact = GradientMemory::new(&buffers, &policy, shard, workers);
+            let options = options(&["--model", "m", "--virtual-workers", &workers.to_string()]);
+            let demand = demand(&options, world_size, 0);
+            for (is_one, exact) in
+                [(true, exact.one_micro_batch), (false, exact.many_micro_batches)]
+            {
+                let shape = memory::shape(&config, None);
+                let found = memory::gradients(&config, &shape, &demand, is_one) as f64;
+                // Ranges are whole units, and buffers are not all full.
+                let ratio = found / exact as f64;
+                assert!((0.95..1.4).contains(&ratio), "{world_size} {workers} {is_one}: {ratio}");
+            }
+        }
+    }
+}
+
+#[test]
+fn virtual_workers_with_one_micro_batch_free_gradients_and_exchange_more() {
+    let args = ["--gpus", "2", "--servers", "2", "--gradient-checkpointing"];
+    let few = one_plan(&args);
+    // A row each.
+    let many = one_plan(&[&args[..], &["--virtual-workers", "1024"]].concat());
+    let part =
+        |plan: &Plan, name| plan.trainer.update.iter().find(|(part, _)| *part == name).unwrap().1;
+    assert!(part(&many, "gradients") < part(&few, "gradients") * 2 / 3);
+    // No micro-batch has more than a row: 256 tokens of a prompt and 2048 of a completion.
+    assert_eq!(part(&few, "activations") * 2304, part(&many, "activations") * 16_384);
+    let page = std::fs::read_to_string(PAGE).expect("the page is in the repository");
+    for plan in [&few, &many] {
+        let memory = mebibytes(plan.trainer.total());
+        assert!(page.contains(&format!("needs {memory}")), "docs/machines.md has not: {memory}");
+    }
+    assert!(many.time.all_reduce > 250.0 * few.time.all_reduce);
+    assert!(text::text(&many).contains("2 train, 2 sample, 1024 virtual workers"));
+    assert_eq!(text::json(&many)["virtual_workers"], json!(1024.0));
+}
+
+#[test]
 fn a_server_without_room_and_idle_gpus_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("small.toml");
@@ -104,6 +159,7 @@ fn contradictions_are_refused_with_the_options() {
     refused(&["--mean-len", "4096"], "`--mean-len` is 4096, above `--max-len`, which is 2048");
     refused(&["--max-len", "40000"], "longer than the model's 32768");
     refused(&["--gpus", "1,2", "--servers", "1,2,3"], "`--gpus` has 2 numbers");
+    refused(&["--gpus", "4,8", "--virtual-workers", "7"], "`--virtual-workers` is 7, and 8 GPUs");
     for args in [
         &["--hinted-frac", "1.5"][..],
         &["--price", "-1"],

@@ -134,7 +134,12 @@ pub(super) fn text(plan: &Plan) -> String {
     } else {
         "the same sample in turns".to_owned()
     };
-    line("GPUs", format!("{gpus} train, {samplers}"));
+    let workers = if demand.workers > gpus {
+        format!(", {} virtual workers", demand.workers)
+    } else {
+        String::new()
+    };
+    line("GPUs", format!("{gpus} train, {samplers}{workers}"));
     line("", String::new());
     let of_round = |round: &Round| {
         let (steps, live, cause) = (round.steps, round.live, round.bound.in_words().0);
@@ -250,6 +255,7 @@ pub(super) fn json(plan: &Plan) -> Value {
         "machine": machine,
         "gpus": demand.gpus,
         "servers": demand.servers,
+        "virtual_workers": demand.workers,
         "backend": format!("{backend:?}").to_lowercase(),
         "sampling": round(&time.sampling),
         "hinted": round(&time.hinted),

@@ -43,18 +43,16 @@ pub(crate) fn demand<'a>(
     let batch = |prompts, each| SampledBatch { prompts, each, max_batch };
     let per_call = config.evaluation.problems_per_call;
     let mut sampled = vec![batch(held_out.min(per_call).div_ceil(world_size), evaluated)];
-    let rows = if method.is_supervised() {
-        prompts
-    } else {
+    if !method.is_supervised() {
         sampled.push(batch(prompts, each));
-        prompts * each
-    };
+    }
     sampled.retain(|_| settings.vllm.is_empty());
-    // An optimizer step may have fewer tokens than a micro-batch may hold, and a row may have more.
-    let tokens = rows.div_ceil(run.num_minibatches) * lengths.row;
-    let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
     let each = if method.is_supervised() { 1 } else { each };
-    let is_one_micro_batch = has_one_micro_batch(config, each, lengths.row, world_size);
+    let rows = rows_of_worker(config, each, world_size);
+    // A worker may have fewer tokens than a micro-batch may hold, and a row may have more.
+    let tokens = rows.saturating_mul(lengths.row);
+    let tokens = tokens.min(run.max_tokens_per_micro_batch).max(lengths.row);
+    let is_one_micro_batch = has_one_micro_batch(config, rows, lengths.row);
     MemoryDemand {
         model: &model.config,
         report: &model.report,
@@ -81,11 +79,16 @@ fn workers(config: &GrpoConfig, world_size: usize) -> usize {
     config.run.virtual_workers.unwrap_or(world_size).max(world_size)
 }
 
-/// Whether each virtual worker has one micro-batch at most in an optimizer step, with `each` rows of `tokens` for a prompt.
-fn has_one_micro_batch(config: &GrpoConfig, each: usize, tokens: usize, world_size: usize) -> bool {
-    let (run, sft) = (&config.run, &config.loss.sft);
+/// Rows of a virtual worker in an optimizer step, at most, with `each` rows for a prompt.
+fn rows_of_worker(config: &GrpoConfig, each: usize, world_size: usize) -> usize {
+    let run = &config.run;
     let rows = (run.prompts_per_step * each).div_ceil(run.num_minibatches);
-    let rows = rows.div_ceil(workers(config, world_size));
+    rows.div_ceil(workers(config, world_size))
+}
+
+/// Whether each virtual worker has one micro-batch at most in an optimizer step, of `rows` rows of `tokens`.
+fn has_one_micro_batch(config: &GrpoConfig, rows: usize, tokens: usize) -> bool {
+    let (run, sft) = (&config.run, &config.loss.sft);
     // A micro-batch costs a sixteenth of its limit besides its tokens. So rows of no more tokens are never packed apart.
     let is_together = rows.saturating_mul(tokens) <= run.max_tokens_per_micro_batch / 16;
     // Terms of the supervised loss have micro-batches of their own.
