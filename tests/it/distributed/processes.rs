@@ -15,8 +15,8 @@ use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 use super::{Scenario, assert_same, outcome, preset, presets, shared_config, training};
 use crate::killed::{announce, wait_until_ready};
 
-/// Variable of a child: its rank, the number of processes, the port, the seconds without a heartbeat, what it trains, and
-/// the folder of the run.
+/// Variable of a child: its rank, the number of processes, the port, and the seconds without a heartbeat. Then follow the run,
+/// for [`run_of`], and its folder.
 const CHILD: &str = "HINT_TESTS_MEMBER";
 
 /// Steps of the run whose processes are killed.
