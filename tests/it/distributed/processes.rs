@@ -202,7 +202,6 @@ fn kill_one(dir: &Path, draw: Seed, kill: u64, range: Duration) -> Round {
 
 /// Kills random ranks at random moments, and starts all of them again each time.
 #[test]
-#[expect(clippy::print_stdout, reason = "shown when the test fails")]
 fn thirty_kills_of_random_ranks_end_with_the_bytes_of_one() {
     let seed = any_seed();
     let whole = RUN.outcome_in(1, &run_config(STEPS));
