@@ -3,14 +3,17 @@
 //! ```text
 //! cargo bench -p hint-rl --bench busy
 //! cargo bench -p hint-rl --bench busy -- --steps 6 --problems problems.jsonl
+//! cargo bench -p hint-rl --bench busy -- --beside 1 --rounds 4 --skip-spinning
 //! ```
 //!
 //! Compares the program's own setting with libgomp's default, with sleeping threads and with one thread. Two further
 //! rows are transformers, with libgomp's default and with sleeping threads. Its step has as many rows and tokens. It
 //! samples completions, scores them under a reference policy, and updates the weights by AdamW, in f32. It lives in the
 //! environment of hint-policy's benchmark `vs_transformers`. `--transformers PYTHON` names another one, and
-//! `--without-transformers` leaves it out. Other work on the machine falsifies the numbers. Times are medians of the
-//! steps after the first one.
+//! `--without-transformers` leaves it out. Other work on the machine falsifies the numbers. The rows take turns in `--rounds` rounds, since a shared
+//! machine is faster now and slower then. Times are medians of the steps of all rounds, without the first step of
+//! each. Beside busy processes, threads that spin take minutes, so their rows are measured in the first round
+//! alone. `--skip-spinning` leaves them out there.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
@@ -28,17 +31,20 @@ type Variables = &'static [(&'static str, &'static str)];
 /// A name, and the environment and options with which the program is started.
 type Way = (&'static str, Variables, &'static [&'static str]);
 
+/// Rows whose threads spin.
+const SPINNING: [&str; 2] = ["threads spin, as libgomp has it", "transformers"];
+
 /// Waiting of threads: the program's own way, and the ways that it has to match.
 const WAYS: [Way; 4] = [
     ("hint-rl as it is", &[], &[]),
-    ("threads spin, as libgomp has it", &[("GOMP_SPINCOUNT", "300000")], &[]),
+    (SPINNING[0], &[("GOMP_SPINCOUNT", "300000")], &[]),
     ("threads sleep", &[("OMP_WAIT_POLICY", "passive")], &[]),
     ("one thread", &[], &["--threads", "1"]),
 ];
 
 /// The same for transformers.
 const PEERS: [(&str, Variables); 2] =
-    [("transformers", &[]), ("transformers, threads sleep", &[("OMP_WAIT_POLICY", "passive")])];
+    [(SPINNING[1], &[]), ("transformers, threads sleep", &[("OMP_WAIT_POLICY", "passive")])];
 
 /// The folder of the scripts of the side of transformers.
 const SCRIPTS: &str =
@@ -57,14 +63,20 @@ struct Options {
     #[arg(long, default_value = "swaps")]
     problems: String,
     /// Steps of each run; the first is not counted.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     steps: usize,
+    /// Rounds in which the rows take turns.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
     /// Tokens of a completion at most.
     #[arg(long, default_value_t = 32)]
     tokens: usize,
-    /// Most busy processes beside a run.
-    #[arg(long, default_value_t = 2)]
-    busy: usize,
+    /// Numbers of busy processes beside a run, a column each.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2])]
+    beside: Vec<usize>,
+    /// Leaves out threads that spin, where other processes are busy.
+    #[arg(long)]
+    skip_spinning: bool,
     /// A program other than the one that was built.
     #[arg(long)]
     program: Option<String>,
@@ -111,53 +123,69 @@ fn main() -> Result<()> {
         }
     }
     ensure!(options.steps > 1, "the first step is not counted, so there have to be two");
-    let columns = 0..=options.busy;
-    let heads = columns.clone().map(|count| format!(" beside {count} busy |"));
+    let heads = options.beside.iter().map(|count| format!(" beside {count} busy |"));
     println!("| seconds per step |{}", heads.collect::<String>());
-    println!("|---|{}", "---|".repeat(options.busy + 1));
+    println!("|---|{}", "---|".repeat(options.beside.len()));
     let folder = tempfile::tempdir()?;
     let python = (!options.without_transformers).then(|| python(&options)).transpose()?;
     if python.is_some() {
         export(&options, &folder.path().join("model"))?;
     }
-    // Column by column, so that the ways of one column are measured next to each other.
-    let mut table = vec![Vec::new(); WAYS.len()];
-    let mut peers = vec![Vec::new(); PEERS.len()];
-    for count in columns {
+    let names = WAYS.iter().map(|(name, ..)| *name).chain(PEERS.iter().map(|(name, _)| *name));
+    let names = names.take(if python.is_some() { WAYS.len() + PEERS.len() } else { WAYS.len() });
+    let names = names.collect::<Vec<_>>();
+    let mut table = vec![Vec::new(); names.len()];
+    for &count in &options.beside {
         let _busy = (0..count).map(|_| Busy::start()).collect::<Result<Vec<_>>>()?;
+        let mut times = vec![Vec::new(); names.len()];
         let mut work = None;
-        for (row, way) in table.iter_mut().zip(&WAYS) {
-            let (seconds, done) = step(&options, way)?;
-            row.push(seconds);
-            work.get_or_insert(done);
+        for round in 0..options.rounds {
+            for (row, name) in names.iter().enumerate() {
+                let spins = SPINNING.contains(name) && count > 0;
+                if spins && (options.skip_spinning || round > 0) {
+                    continue;
+                }
+                let seconds = match (row.checked_sub(WAYS.len()), &python, work) {
+                    (None, ..) => {
+                        let (seconds, done) = step(&options, &WAYS[row])?;
+                        work.get_or_insert(done);
+                        seconds
+                    }
+                    (Some(peer), Some(python), Some(work)) => {
+                        peer_step(&options, python, folder.path(), work, PEERS[peer].1)?
+                    }
+                    (Some(_), ..) => continue,
+                };
+                eprintln!("beside {count} busy, {name}: {seconds:.2?}");
+                times[row].extend(seconds);
+            }
         }
-        let (Some(python), Some(work)) = (&python, work) else { continue };
-        for (row, (_, variables)) in peers.iter_mut().zip(&PEERS) {
-            row.push(peer_step(&options, python, folder.path(), work, variables)?);
+        for (row, times) in table.iter_mut().zip(times) {
+            row.push(median(times));
         }
     }
-    let names = WAYS.iter().map(|(name, ..)| name).chain(PEERS.iter().map(|(name, _)| name));
-    for (row, name) in table.iter().chain(&peers).zip(names) {
+    for (row, name) in table.iter().zip(&names) {
         print_row(name, row.iter().copied());
     }
+    let (ours, peers) = table.split_at(WAYS.len());
     let best = |rows: &[Vec<f64>], column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).copied().fold(f64::INFINITY, f64::min)
+        rows.iter().map(|row| row[column]).filter(|time| !time.is_nan()).fold(f64::NAN, f64::min)
     };
-    let own = table[0].iter().enumerate();
-    let ratios = own.clone().map(|(at, own)| own / best(&table[1..], at));
+    let own = ours[0].iter().enumerate();
+    let ratios = own.clone().map(|(at, own)| own / best(&ours[1..], at));
     print_row("hint-rl over the best of its others", ratios);
     if python.is_some() {
-        let ratios = own.map(|(at, own)| best(&peers, at) / own);
+        let ratios = own.map(|(at, own)| best(peers, at) / own);
         print_row("the best of transformers over hint-rl", ratios);
     }
     Ok(())
 }
 
 fn print_row(name: &str, numbers: impl Iterator<Item = f64>) {
-    if numbers.size_hint().0 > 0 {
-        let cells = numbers.map(|number| format!("{number:.2}")).collect::<Vec<_>>();
-        println!("| {name} | {} |", cells.join(" | "));
-    }
+    let cell = |number: f64| {
+        if number.is_nan() { "not measured".to_owned() } else { format!("{number:.2}") }
+    };
+    println!("| {name} | {} |", numbers.map(cell).collect::<Vec<_>>().join(" | "));
 }
 
 /// Tokens of a row and of the completion in it, on average.
@@ -187,14 +215,14 @@ fn export(options: &Options, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The median time of a step of transformers, after the first.
+/// The times of steps of transformers, without the first.
 fn peer_step(
     options: &Options,
     python: &Path,
     folder: &Path,
     work: Work,
     variables: Variables,
-) -> Result<f64> {
+) -> Result<Vec<f64>> {
     let threads = std::thread::available_parallelism()?.get();
     // The words do not matter; a few at the beginning of a vocabulary are control tokens.
     let tokens =
@@ -225,11 +253,11 @@ fn peer_step(
     { input }.write_all("step\n".repeat(options.steps).as_bytes())?;
     let output = peer.wait_with_output()?;
     ensure!(output.status.success(), "transformers failed: {}", output.status);
-    median(numbers(&String::from_utf8(output.stdout)?, "seconds")?, options.steps)
+    without_first(numbers(&String::from_utf8(output.stdout)?, "seconds")?, options.steps)
 }
 
-/// The median time of a step after the first, and the work of one.
-fn step(options: &Options, (_, variables, flags): &Way) -> Result<(f64, Work)> {
+/// The times of steps without the first, and the work of one.
+fn step(options: &Options, (_, variables, flags): &Way) -> Result<(Vec<f64>, Work)> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let program = options.program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_hint-rl"));
@@ -266,7 +294,7 @@ fn step(options: &Options, (_, variables, flags): &Way) -> Result<(f64, Work)> {
     let read = |name: &str| {
         std::fs::read_to_string(out.join("grpo").join(name)).context("a run keeps its numbers")
     };
-    let times = median(numbers(&read("timings.jsonl")?, "step_time")?, options.steps)?;
+    let times = without_first(numbers(&read("timings.jsonl")?, "step_time")?, options.steps)?;
     let metrics = read("metrics.jsonl")?;
     // Of all steps so far, prompts included.
     let tokens = numbers(&metrics, "num_tokens")?.pop().context("no step was measured")?;
@@ -288,12 +316,20 @@ fn count(mean: f64) -> usize {
     mean.round() as usize
 }
 
-/// The median without the first one of `expected` times.
-fn median(mut times: Vec<f64>, expected: usize) -> Result<f64> {
+/// The times after the first of `expected`.
+fn without_first(mut times: Vec<f64>, expected: usize) -> Result<Vec<f64>> {
     ensure!(times.len() == expected, "{} of {expected} steps were timed", times.len());
     times.remove(0);
+    Ok(times)
+}
+
+/// The median; not a number without times.
+fn median(mut times: Vec<f64>) -> f64 {
+    if times.is_empty() {
+        return f64::NAN;
+    }
     times.sort_by(f64::total_cmp);
-    Ok(f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2]))
+    f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2])
 }
 
 /// A number of each line of JSON, except of the line of step 0.

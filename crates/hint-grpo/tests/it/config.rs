@@ -100,8 +100,9 @@ fn a_key_of_a_default_choice_needs_no_type() {
     assert!(error.contains("loss.objective.clip_hgh: unknown key"), "{error}");
     assert!(error.contains("did you mean `clip_high`?"), "{error}");
     // A key of another choice is refused under the default one.
-    let error = read(&["loss.objective.max_ratio=5.0"]).expect_err("a key of `cispo`").to_string();
-    assert!(error.contains("loss.objective.max_ratio: unknown key"), "{error}");
+    let foreign = "loss.objective.temperature_positive";
+    let error = read(&[&format!("{foreign}=1.0")]).expect_err("a key of `sapo`").to_string();
+    assert!(error.contains(&format!("{foreign}: unknown key")), "{error}");
 }
 
 #[test]

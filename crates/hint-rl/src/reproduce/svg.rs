@@ -177,7 +177,7 @@ mod tests {
         let line = Line { name: "a".to_owned(), points, band: Vec::new() };
         let powers = Axis { name: "rows", text: |place| number(place.exp2()) };
         let svg = drawing([powers, "ms".into()], &[line]);
-        for text in [">1<", ">4<", ">16<", ">64<", ">256<", ">rows<", ">0.50<"] {
+        for text in [">1.00<", ">4.00<", ">16<", ">64<", ">256<", ">rows<", ">0.50<"] {
             assert!(svg.contains(text), "{text} in {svg}");
         }
         assert!(!svg.contains("<svg"), "it goes into an element of the caller");
