@@ -1,14 +1,13 @@
 //! Low-rank adapters on a server: each version under a name of its own.
 //!
 //! The server's own weights stay, so nothing is paused and no checkpoint is read. Requests name the version that they
-//! sample from. A server that does not have it refuses them.
-
-use std::path::Path;
+//! sample from. A server that does not have it refuses them. Keys and values of prompts go by that name, so it holds
+//! a hash of the values as well.
 
 use serde_json::{Value, json};
 
-use crate::engine::contract::PolicyVersion;
 use crate::engine::vllm::server::{Server, run_of};
+use crate::engine::vllm::weights::Weights;
 use crate::error::{HttpError, VllmError};
 use crate::net::Failure;
 
@@ -62,9 +61,14 @@ impl Server {
         Err(VllmError::BaseWeights { server: self.name.clone(), found })
     }
 
-    /// Fails unless the server has this run's adapter of `version`.
-    pub(super) fn expect_adapter(&self, version: PolicyVersion) -> Result<(), VllmError> {
-        let adapter = self.label(version);
+    /// The name of an adapter of this run.
+    pub(super) fn adapter(&self, weights: &Weights) -> String {
+        format!("{}-{}", self.label(weights.version), weights.digest)
+    }
+
+    /// Fails unless the server has this adapter.
+    pub(super) fn expect_adapter(&self, weights: &Weights) -> Result<(), VllmError> {
+        let adapter = self.adapter(weights);
         if self.own_adapters()?.contains(&adapter) {
             return Ok(());
         }
@@ -76,25 +80,31 @@ impl Server {
         let models = self.models()?;
         let list = models["data"].as_array().map_or(&[][..], Vec::as_slice);
         let names = list.iter().filter_map(|model| model["id"].as_str());
-        let own = names.filter(|name| run_of(name) == Some(self.run.as_str()));
-        Ok(own.map(str::to_owned).collect())
+        let is_own = |name: &&str| {
+            let label = name.rsplit_once('-').map(|(label, _digest)| label);
+            label.and_then(run_of) == Some(self.run.as_str())
+        };
+        Ok(names.filter(is_own).map(str::to_owned).collect())
     }
 
-    /// Loads the adapter in `dir` under the name of its version, in place of former ones, which no request needs now.
-    pub(super) fn load_adapter(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
+    /// Loads an adapter under its name, in place of former ones, which no request needs now. One that the server has
+    /// under that name has the same values.
+    pub(super) fn load_adapter(&self, weights: &Weights) -> Result<(), VllmError> {
         self.expect_base()?;
-        for name in self.own_adapters()? {
-            self.unload(&name)?;
+        let (name, known) = (self.adapter(weights), self.own_adapters()?);
+        for former in known.iter().filter(|known| **known != name) {
+            self.unload(former)?;
         }
-        let body = json!({ "lora_name": self.label(version), "lora_path": dir });
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let body = json!({ "lora_name": name, "lora_path": weights.dir });
         self.control.post_for_text(LOAD, &body).map_err(|failure| VllmError::LoadAdapter {
             server: self.name.clone(),
-            version: version.0,
+            version: weights.version.0,
             source: failure.error,
         })?;
-        // Keys and values go by the name, and a run that was resumed may use one again.
-        self.control.post("/reset_prefix_cache", &Value::Null).map_err(|failure| failure.error)?;
-        self.expect_adapter(version)
+        self.expect_adapter(weights)
     }
 
     fn unload(&self, name: &str) -> Result<(), VllmError> {

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion};
+use crate::engine::contract::{Completion, GenerationRequest};
 use crate::engine::vllm::server::Server;
+use crate::engine::vllm::weights::Weights;
 use crate::error::VllmError;
 use crate::run::Activity;
 
@@ -18,7 +19,7 @@ pub(super) struct Batch<'a> {
     pub(super) requests: &'a [GenerationRequest],
     pub(super) stop_tokens: &'a [u32],
     /// The weights to sample from, if the servers were given any.
-    pub(super) version: Option<PolicyVersion>,
+    pub(super) weights: Option<&'a Weights>,
     pub(super) queue: Queue,
     /// Those that share the batch.
     pub(super) servers: Vec<Arc<Server>>,
@@ -43,7 +44,7 @@ impl Batch<'_> {
                 flags.iter().any(|flag| flag.load(Ordering::SeqCst))
             };
             let request = &self.requests[index];
-            let completions = server.complete(request, self.stop_tokens, self.version, is_over);
+            let completions = server.complete(request, self.stop_tokens, self.weights, is_over);
             match &completions {
                 Ok(completions) => self.activity.advance(completions.len()),
                 Err(VllmError::Aborted) => {}
@@ -58,7 +59,7 @@ impl Batch<'_> {
         });
         // Only completions from the right weights count.
         let confirmed = finished.and_then(|finished| {
-            self.version.map_or(Ok(()), |version| server.confirm_weights(version))?;
+            self.weights.map_or(Ok(()), |weights| server.confirm_weights(weights))?;
             Ok(finished)
         });
         (confirmed, taken.into_inner())
@@ -105,6 +106,16 @@ struct Group<T> {
     has_failed: AtomicBool,
     /// Pieces that its threads work on. Changes with the state of the queue alone.
     at_work: AtomicUsize,
+}
+
+/// Whether a failure says better than a `known` one why the work of a group has ended. Requests that another failure has
+/// ended do not tell why, and one that ends the batch counts for more than one that ends a server.
+fn tells_more(error: &VllmError, known: Option<&VllmError>) -> bool {
+    match (known, error) {
+        (None | Some(VllmError::Aborted), _) => true,
+        (Some(_), VllmError::Aborted) => false,
+        (Some(known), error) => known.is_outage() && !error.is_outage(),
+    }
 }
 
 /// Closes a queue if its thread panics: others would wait for its piece.
@@ -214,8 +225,7 @@ impl Queue {
                 let own = finished.drain(..).map(|(index, _)| index).chain([index]);
                 state.waiting.extend(own);
                 let mut failure = group.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // The requests that another failure has ended do not tell why.
-                if matches!(*failure, None | Some(VllmError::Aborted)) {
+                if tells_more(&error, failure.as_ref()) {
                     *failure = Some(error);
                 }
             }
@@ -280,6 +290,17 @@ mod tests {
         }
         let finished = queue.work_off(20, Ok).expect("no failure");
         assert_eq!(indices(&finished), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_failure_that_says_most_is_kept() {
+        let (outage, fatal) = (failure(), VllmError::NoAdapter);
+        for (known, error) in [(None, &outage), (Some(&VllmError::Aborted), &outage)] {
+            assert!(tells_more(error, known));
+        }
+        assert!(tells_more(&fatal, Some(&outage)));
+        assert!(!tells_more(&outage, Some(&fatal)) && !tells_more(&fatal, Some(&fatal)));
+        assert!(!tells_more(&VllmError::Aborted, Some(&outage)));
     }
 
     #[test]

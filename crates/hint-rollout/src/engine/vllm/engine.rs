@@ -1,6 +1,6 @@
 //! The engine of several vLLM servers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,8 @@ use crate::engine::vllm::batch::{Batch, Queue};
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::server::{Server, folder};
-use crate::engine::vllm::slot::{Slot, Weights, on_each};
+use crate::engine::vllm::slot::{Slot, on_each};
+use crate::engine::vllm::weights::{Weights, digest};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
 use crate::net::ApiKey;
@@ -157,8 +158,9 @@ pub struct VllmAborter {
 
 impl VllmAborter {
     /// Closes the connections of all requests for completions, and vLLM stops working on these. The call that samples
-    /// returns [`VllmError::Aborted`] within a fraction of a second. So does every later one. A change of weights is
-    /// not interrupted.
+    /// returns [`VllmError::Aborted`] soon, and so does every later one. It waits for what is not interrupted. That is a
+    /// look-up of a name, a connection that is being made (30 s at most), a question about health or weights, and a change
+    /// of weights.
     pub fn abort(&self) {
         self.is_aborted.store(true, Ordering::SeqCst);
         for server in &self.servers {
@@ -273,7 +275,7 @@ impl VllmEngine {
         let batch = Batch {
             requests,
             stop_tokens: &self.stop_tokens,
-            version: self.current.as_ref().map(|weights| weights.version),
+            weights: self.current.as_ref(),
             // Requests are shared equally at first, even if one server could take all of them.
             queue: Queue::new(pending, up.len()),
             servers: self.servers(),
@@ -304,8 +306,8 @@ impl VllmEngine {
         fatal.map_or(Ok(()), Err)
     }
 
-    /// Writes a checkpoint or an adapter that appears whole, and returns its folder.
-    fn write(&self, weights: &dyn WeightSource) -> Result<PathBuf, RolloutError> {
+    /// Writes a checkpoint or an adapter that appears whole.
+    fn write(&self, weights: &dyn WeightSource) -> Result<Weights, RolloutError> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |source| RolloutError::from(VllmError::Folder { path, source })
@@ -315,15 +317,19 @@ impl VllmEngine {
         let (partial, dir) = (root.join(format!(".{name}.partial")), root.join(name));
         remove_folder(&partial).map_err(failed(&partial))?;
         std::fs::create_dir_all(&partial).map_err(failed(&partial))?;
-        if self.options.adapter_rank.is_none() {
+        let digest = if self.options.adapter_rank.is_none() {
             weights.write_checkpoint(&partial, HeadWeights::Untied)?;
-        } else if !weights.write_adapter(&partial)? {
+            String::new()
+        } else if weights.write_adapter(&partial)? {
+            digest(&partial).map_err(failed(&partial))?
+        } else {
             return Err(VllmError::NoAdapter.into());
-        }
+        };
         remove_folder(&dir).map_err(failed(&dir))?;
         std::fs::rename(&partial, &dir).map_err(failed(&dir))?;
         // The servers may run in another folder.
-        std::path::absolute(&dir).map_err(failed(&dir))
+        let dir = std::path::absolute(&dir).map_err(failed(&dir))?;
+        Ok(Weights { dir, version: weights.version(), digest })
     }
 }
 
@@ -355,13 +361,13 @@ impl RolloutEngine for VllmEngine {
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        let version = weights.version();
-        let dir = self.write(weights)?;
+        let weights = self.write(weights)?;
+        let version = weights.version;
         let all = self.up().is_err();
         let options = &self.options;
         let loaded = on_each(&mut self.slots, |slot| {
             let is_asked = all || slot.is_asked();
-            is_asked.then(|| slot.check(options).and_then(|()| slot.server.give(&dir, version)))
+            is_asked.then(|| slot.check(options).and_then(|()| slot.server.give(&weights)))
         });
         let left_out = loaded.iter().any(Option::is_none);
         let mut misconfigured = None;
@@ -378,7 +384,7 @@ impl RolloutEngine for VllmEngine {
                 }
             }
         }
-        let old = self.current.replace(Weights { dir, version });
+        let old = self.current.replace(weights);
         if let Some(error) = misconfigured {
             return Err(error.into());
         }

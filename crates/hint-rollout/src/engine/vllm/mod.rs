@@ -21,6 +21,7 @@ mod follower;
 mod options;
 mod server;
 mod slot;
+mod weights;
 mod wire;
 
 pub use engine::{VllmAborter, VllmBuilder, VllmEngine};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::engine::contract::{Completion, GenerationRequest, PolicyVersion, StopReason};
 use crate::engine::vllm::options::VllmOptions;
+use crate::engine::vllm::weights::Weights;
 use crate::engine::vllm::wire;
 use crate::error::{HttpError, VllmError};
 use crate::net::{ApiKey, Backoff, Failure, JsonServer};
@@ -183,24 +184,28 @@ impl Server {
         }
     }
 
-    /// Fails unless the server would sample from this run's weights of `version`.
-    pub(super) fn expect_weights(&self, version: PolicyVersion) -> Result<(), VllmError> {
+    /// Fails unless the server would sample from these weights of this run.
+    pub(super) fn expect_weights(&self, weights: &Weights) -> Result<(), VllmError> {
         if self.has_adapters {
             self.expect_base()?;
-            return self.expect_adapter(version);
+            return self.expect_adapter(weights);
         }
-        self.expect_version(version)
+        self.expect_version(weights.version)
     }
 
-    /// Fails unless requests that have ended were answered from this run's weights of `version`. One that names an adapter
-    /// which is not there fails by itself.
-    pub(super) fn confirm_weights(&self, version: PolicyVersion) -> Result<(), VllmError> {
-        if self.has_adapters { self.expect_base() } else { self.expect_version(version) }
+    /// Fails unless requests that have ended were answered from these weights of this run. One that names an adapter which
+    /// is not there fails by itself.
+    pub(super) fn confirm_weights(&self, weights: &Weights) -> Result<(), VllmError> {
+        if self.has_adapters { self.expect_base() } else { self.expect_version(weights.version) }
     }
 
-    /// Gives the server the weights in `dir`.
-    pub(super) fn give(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
-        if self.has_adapters { self.load_adapter(dir, version) } else { self.load(dir, version) }
+    /// Gives the server weights.
+    pub(super) fn give(&self, weights: &Weights) -> Result<(), VllmError> {
+        if self.has_adapters {
+            self.load_adapter(weights)
+        } else {
+            self.load(&weights.dir, weights.version)
+        }
     }
 
     /// Fails unless the server has this run's weights of `version`.
@@ -261,17 +266,18 @@ impl Server {
         std::mem::replace(&mut *sampling, renewed).close();
     }
 
-    /// The completions of one prompt, from the weights of `version` if the server was given any. Failures that may pass
-    /// are tried again, until `is_over`.
+    /// The completions of one prompt, from these `weights` if the server was given any. Failures that may pass are tried
+    /// again, until `is_over`.
     pub(super) fn complete(
         &self,
         request: &GenerationRequest,
         stop_tokens: &[u32],
-        version: Option<PolicyVersion>,
+        weights: Option<&Weights>,
         is_over: impl Fn() -> bool,
     ) -> Result<Vec<Completion>, VllmError> {
         const PATH: &str = "/v1/completions";
-        let adapter = version.filter(|_| self.has_adapters).map(|version| self.label(version));
+        let version = weights.map_or_else(PolicyVersion::default, |weights| weights.version);
+        let adapter = weights.filter(|_| self.has_adapters).map(|weights| self.adapter(weights));
         let model = adapter.as_deref().unwrap_or(&self.model);
         let body = wire::body(model, request, stop_tokens);
         let ask = |_: usize| -> Result<Vec<Completion>, Failure> {
@@ -281,7 +287,7 @@ impl Server {
                 return Err(server.unexpected(PATH, "none, since sampling is over").into());
             }
             let answer = server.post(PATH, &body)?;
-            wire::completions(answer, request, version.unwrap_or_default())
+            wire::completions(answer, request, version)
                 .map_err(|reason| server.unexpected(PATH, reason).into())
         };
         let completions = self.backoff.retry_until(&is_over, ask);

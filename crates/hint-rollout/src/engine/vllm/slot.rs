@@ -1,19 +1,11 @@
 //! One of the servers of an engine, and its state.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::contract::PolicyVersion;
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::server::Server;
+use crate::engine::vllm::weights::Weights;
 use crate::error::VllmError;
-
-/// Weights that the servers were given.
-#[derive(Debug)]
-pub(super) struct Weights {
-    pub(super) dir: PathBuf,
-    pub(super) version: PolicyVersion,
-}
 
 /// One server and its state.
 #[derive(Debug)]
@@ -50,14 +42,12 @@ impl Slot {
 
     /// Sees to it that the server has the `current` weights. One that was down gets them again.
     pub(super) fn expect(&self, current: Option<&Weights>) -> Result<(), VllmError> {
-        let Some(Weights { dir, version }) = current else { return Ok(()) };
+        let Some(current) = current else { return Ok(()) };
         if self.down.is_some() {
-            return self.server.give(dir, *version);
+            return self.server.give(current);
         }
-        match self.server.expect_weights(*version) {
-            Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => {
-                self.server.give(dir, *version)
-            }
+        match self.server.expect_weights(current) {
+            Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => self.server.give(current),
             other => other,
         }
     }

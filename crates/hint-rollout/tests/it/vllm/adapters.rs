@@ -87,8 +87,8 @@ fn connect(
     connect_to(VllmOptions { adapter_rank: Some(rank), parallel: 1, ..options(servers, dir) })
 }
 
-/// An adapter of this version.
-struct Adapter(u64);
+/// An adapter of this version, with such a content.
+struct Adapter(u64, &'static str);
 
 impl WeightSource for Adapter {
     fn version(&self) -> PolicyVersion {
@@ -101,27 +101,29 @@ impl WeightSource for Adapter {
 
     fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
-            std::fs::write(dir.join(file), "adapter")
+            std::fs::write(dir.join(file), self.1)
                 .map_err(|source| RolloutError::other("adapter", source))?;
         }
         Ok(true)
     }
 }
 
-/// The models that the requests for completions named, with the name of the run left out.
+/// The models that the requests for completions named, by their versions.
 fn models(server: &Recorded) -> Vec<String> {
     let bodies = std::mem::take(&mut *server.bodies.lock().expect("no test panics here"));
-    let name = |body: &Value| without_run(body["model"].as_str().expect("a name"));
+    let name = |body: &Value| version(body["model"].as_str().expect("a name"));
     bodies.iter().map(name).collect()
 }
 
 fn adapters(server: &Recorded) -> Vec<String> {
     let adapters = server.adapters.lock().expect("no test panics here");
-    adapters.iter().map(|name| without_run(name)).collect()
+    adapters.iter().map(|name| version(name)).collect()
 }
 
-fn without_run(name: &str) -> String {
-    name.split_once('-').map_or(name, |(_, version)| version).to_owned()
+/// The version in the name of an adapter: what stands between run and hash.
+fn version(name: &str) -> String {
+    let (_, rest) = name.split_once('-').expect("a run");
+    rest.rsplit_once('-').expect("a hash").0.to_owned()
 }
 
 #[test]
@@ -130,16 +132,16 @@ fn each_version_has_a_name_that_requests_ask_for() {
     let server = server(plain());
     let mut engine = connect(&[&server], dir.path(), 12).0.unwrap();
     server.log();
-    engine.sync(&Adapter(7)).unwrap();
-    let (list, empty) = ("/v1/models", "/reset_prefix_cache");
-    let expected = ["/health", "/weight_info", list, LOAD, empty, list];
+    engine.sync(&Adapter(7, "values")).unwrap();
+    let list = "/v1/models";
+    let expected = ["/health", "/weight_info", list, LOAD, list];
     assert_eq!(server.log(), expected, "nothing is paused or reloaded");
     assert!(dir.path().join("step-7/adapter_model.safetensors").exists());
     let groups = engine.generate(&[request(6)]).unwrap();
     assert!(groups[0].iter().all(|completion| completion.version == PolicyVersion(7)));
     assert_eq!([models(&server), adapters(&server)], [["step-7"], ["step-7"]]);
     // The next version takes the place of the former one, here and on the server.
-    engine.sync(&Adapter(8)).unwrap();
+    engine.sync(&Adapter(8, "values")).unwrap();
     engine.generate(&[request(6)]).unwrap();
     assert_eq!([models(&server), adapters(&server)], [["step-8"], ["step-8"]]);
     assert!(!dir.path().join("step-7").exists());
@@ -183,14 +185,35 @@ fn a_server_that_was_restarted_gets_the_adapter_again() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(plain());
     let mut engine = connect(&[&server], dir.path(), 16).0.unwrap();
-    engine.sync(&Adapter(3)).unwrap();
+    engine.sync(&Adapter(3, "values")).unwrap();
     server.adapters.lock().unwrap().clear();
     engine.generate(&[request(6)]).unwrap();
     assert_eq!([models(&server), adapters(&server)], [["step-3"], ["step-3"]]);
     // Other adapters, such as those of another run, stay.
-    server.adapters.lock().unwrap().push("0123abcd-step-9".to_owned());
-    engine.sync(&Adapter(4)).unwrap();
+    server.adapters.lock().unwrap().push("0123abcd-step-9-0123456789abcdef".to_owned());
+    engine.sync(&Adapter(4, "values")).unwrap();
     assert_eq!(adapters(&server), ["step-9", "step-4"]);
+}
+
+#[test]
+fn other_values_of_the_same_step_have_another_name() {
+    // As in a run that was resumed from an earlier step: the server may know prompts by the former name.
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(plain());
+    let mut names = Vec::new();
+    for content in ["values", "values", "other values"] {
+        let mut engine = connect(&[&server], dir.path(), 16).0.unwrap();
+        server.log();
+        engine.sync(&Adapter(3, content)).unwrap();
+        let loads = server.count(LOAD);
+        engine.generate(&[request(6)]).unwrap();
+        let body = server.bodies.lock().unwrap().pop().unwrap();
+        names.push((body["model"].as_str().unwrap().to_owned(), loads));
+    }
+    assert_eq!(names[0].0, names[1].0);
+    assert_ne!(names[0].0, names[2].0);
+    assert_eq!(names.iter().map(|(_, loads)| *loads).collect::<Vec<_>>(), [1, 0, 1]);
+    assert_eq!(*server.adapters.lock().unwrap(), [names[2].0.clone()]);
 }
 
 #[test]
@@ -205,7 +228,7 @@ fn a_server_that_loses_its_adapter_in_a_batch_is_left_out_of_it() {
     let (good, dir) = (server(plain()), dir.path());
     let (engine, events) = connect(&[&lost, &good], dir, 16);
     let mut engine = engine.unwrap();
-    engine.sync(&Adapter(1)).unwrap();
+    engine.sync(&Adapter(1, "values")).unwrap();
     // One of them may be done before the other begins.
     while asked_for(&lost) == 0 {
         let groups = engine.generate(&vec![request(6); 4]).unwrap();
@@ -232,7 +255,7 @@ fn an_adapter_that_no_server_loads_ends_the_run() {
         (path == LOAD && gets > 1).then(|| (500, refused.to_owned()))
     }));
     let mut engine = connect(&[&server], dir.path(), 16).0.unwrap();
-    let error = engine.sync(&Adapter(2)).unwrap_err().to_string();
+    let error = engine.sync(&Adapter(2, "values")).unwrap_err().to_string();
     assert!(error.contains("could not load the adapter of version 2"), "{error}");
     assert!(error.contains("LoRA rank 64 is greater"), "{error}");
 }
