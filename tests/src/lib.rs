@@ -9,8 +9,8 @@ use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, RunDir, StepReport,
 use hint_policy::config::Architecture;
 use hint_policy::policy::DecoderOptions;
 use hint_policy::{
-    CausalLm, Decoder, DeviceChoice, ModelConfig, Parameter, Policy, PolicyError, ScoreOptions,
-    SharedPolicy, TokenBatch, TokenScores,
+    CausalLm, Decoder, DeviceChoice, LoraConfig, ModelConfig, Parameter, Policy, PolicyError,
+    ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
@@ -81,6 +81,10 @@ where
 
     fn drops_inputs(&self) -> bool {
         self.drops_inputs
+    }
+
+    fn lora(&self) -> Option<&LoraConfig> {
+        self.inner.lora()
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -46,6 +46,19 @@ pub(crate) fn explain_key(error: RolloutError) -> anyhow::Error {
     error.into()
 }
 
+/// As [`explain_key`], and names the way around adapters, which need options of the servers.
+fn explain(error: RolloutError) -> anyhow::Error {
+    let is_about_adapters = match &error {
+        RolloutError::Vllm(VllmError::Setting { setting, .. }) => setting.contains("lora"),
+        RolloutError::Vllm(VllmError::RuntimeLora { .. }) => true,
+        _ => false,
+    };
+    if is_about_adapters {
+        return anyhow!("{error}; or let it have whole weights by --vllm-merged");
+    }
+    explain_key(error)
+}
+
 /// The engine that `settings` ask for, which samples from `copy` if there is one. `dir` is the folder of the run;
 /// servers get their weights below it, after `lock` kept other processes out.
 ///
@@ -72,7 +85,7 @@ pub(crate) fn engine(
     if let Some(key) = server_key(settings.vllm_key_env.as_deref())? {
         builder = builder.api_key(key);
     }
-    let mut engine = builder.observer(report_server).connect().map_err(explain_key)?;
+    let mut engine = builder.observer(report_server).connect().map_err(explain)?;
     // Another process of this run would lose its weights.
     lock()?;
     // An earlier run may have left its own weights there.
@@ -256,7 +269,8 @@ mod tests {
             refused.err().unwrap().to_string()
         };
         let found = refused(&["--lora=rank=12"]);
-        assert!(found.contains("start it with `--enable-lora --max-lora-rank 16`"), "{found}");
+        let expected = "start it with `--enable-lora --max-lora-rank 16`; or let it have whole weights by --vllm-merged";
+        assert!(found.contains(expected), "{found}");
         assert_eq!(refused(&["--lora=rank=12", "--vllm-merged"]), "in use");
         assert_eq!(refused(&[]), "in use");
     }

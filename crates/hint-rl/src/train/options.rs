@@ -173,7 +173,7 @@ pub(crate) struct ServerOptions {
     pub(crate) vllm_key_env: Option<String>,
 
     /// Give servers the whole weights with --lora, adapters merged. Without this they get the adapters, for which they
-    /// need options of their own (docs/vllm.md).
+    /// need options of their own (docs/vllm.md). A run keeps it when it is resumed.
     #[arg(long)]
     pub(crate) vllm_merged: bool,
 }

@@ -104,10 +104,10 @@ pub(crate) struct Settings {
     #[serde(default)]
     pub vllm: Vec<String>,
     /// The variable that holds the key of the servers, as given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vllm_key_env: Option<String>,
     /// As given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vllm_merged: bool,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,

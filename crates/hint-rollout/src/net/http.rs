@@ -24,6 +24,9 @@ pub(crate) struct JsonServer {
 /// An answer, or why there is none.
 type Response = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
 
+/// Longest wait until a connection stands.
+const CONNECT: Duration = Duration::from_secs(30);
+
 /// Connections whose requests may take `timeout`.
 fn agent(timeout: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
@@ -34,6 +37,7 @@ fn agent(timeout: Duration) -> ureq::Agent {
         // The proxy of the environment would be ambient state.
         .proxy(None)
         .timeout_global(Some(timeout))
+        .timeout_connect(Some(CONNECT.min(timeout)))
         .max_idle_connections_per_host(64)
         .max_idle_connections(64)
         .build()
@@ -147,6 +151,9 @@ impl JsonServer {
     fn transport(&self, path: &str, error: &ureq::Error) -> HttpError {
         let url = self.url(path);
         match error {
+            ureq::Error::Timeout(ureq::Timeout::Connect) => {
+                HttpError::Timeout { url, timeout: CONNECT.min(self.timeout) }
+            }
             ureq::Error::Timeout(_) => HttpError::Timeout { url, timeout: self.timeout },
             ureq::Error::BodyExceedsLimit(bytes) => {
                 HttpError::Body { url, reason: format!("more than {bytes} bytes") }

@@ -109,7 +109,7 @@ struct Group<T> {
 }
 
 /// Whether a failure says better than a `known` one why the work of a group has ended. Requests that another failure has
-/// ended do not tell why, and one that ends the batch counts for more than one that ends a server.
+/// ended do not tell why. A failure that ends the batch counts for more than one that ends a server.
 fn tells_more(error: &VllmError, known: Option<&VllmError>) -> bool {
     match (known, error) {
         (None | Some(VllmError::Aborted), _) => true,

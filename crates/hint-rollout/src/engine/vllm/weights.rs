@@ -21,8 +21,8 @@ pub(super) struct Weights {
 /// Digits of a hash in the name of an adapter.
 const DIGITS: usize = 16;
 
-/// The hash of the adapter in `dir`. A server keeps keys and values of prompts by the name of an adapter, so other
-/// values must have another name, also where a run that was resumed has the same step twice.
+/// The hash of the adapter in `dir`. A server keeps keys and values of prompts by the name of an adapter. So other
+/// values must have another name. A run that was resumed has the same step twice.
 pub(super) fn digest(dir: &Path) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
