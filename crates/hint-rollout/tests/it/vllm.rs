@@ -483,6 +483,17 @@ fn failed_reload_leaves_the_server_paused() {
 }
 
 #[test]
+fn a_server_that_keeps_keys_of_former_weights_stays_paused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Recorded::start(on("/reset_prefix_cache", 200, r#"{"success":false}"#));
+    let mut engine = connect(&[&server], dir.path()).0.unwrap();
+    server.log();
+    let error = engine.sync(&Weights(3)).unwrap_err().to_string();
+    assert!(error.contains("keys and values of the former weights"), "{error}");
+    assert!(!server.log().contains(&"/resume".to_owned()));
+}
+
+#[test]
 fn good_weights_after_a_failed_reload_resume_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let mut reloads = 0;

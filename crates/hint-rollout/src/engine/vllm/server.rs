@@ -237,8 +237,12 @@ impl Server {
         self.control.post("/collective_rpc", &reload).map_err(|Failure { error, .. }| {
             VllmError::Reload { server: self.name.clone(), version: version.0, source: error }
         })?;
-        // A reload leaves keys and values of the old weights behind.
-        post("/reset_prefix_cache", Value::Null)?;
+        // A reload leaves keys and values of the old weights behind. The server keeps them while any are in use.
+        let reset = post("/reset_prefix_cache", Value::Null)?;
+        if reset["success"] == json!(false) {
+            let reason = "it keeps keys and values of the former weights, which are in use";
+            return Err(self.control.unexpected("/reset_prefix_cache", reason).into());
+        }
         post("/update_weight_version", json!({ "new_version": self.label(version) }))?;
         self.expect_version(version)?;
         post("/resume", Value::Null)?;
