@@ -56,8 +56,10 @@ usage: cargo xtask COMMAND [-- ARGS]
   lint            format, tidy, clippy, rustdoc; stops at the first failure
   tidy            the checks of this repository alone (no compiler, no libtorch)
   bless           write what follows from the code: tables of modules and metrics, public items, presets
-  e2e-vllm        setup, then training runs of SmolLM2 through vLLM on the CPU, which is installed (5 GB):
-                  one server, two of which one is killed, and adapters; compares log-probabilities";
+  e2e-vllm [ahead]
+                  setup, then training runs of SmolLM2 through vLLM on the CPU, which is installed (5 GB):
+                  one server, two of which one is killed, and adapters; compares log-probabilities.
+                  `ahead` measures the time of steps with `run.ahead` 0 and 1, one server and two";
 
 fn main() -> ExitCode {
     match dispatch(std::env::args_os().skip(1).collect()) {
@@ -79,8 +81,10 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
     if args.first().is_some_and(|first| first == "--") {
         args.remove(0);
     }
-    let takes_args =
-        matches!(command.to_str(), Some("browser" | "counts" | "device" | "init" | "run" | "test"));
+    let takes_args = matches!(
+        command.to_str(),
+        Some("browser" | "counts" | "device" | "e2e-vllm" | "init" | "run" | "test")
+    );
     if let (false, Some(extra)) = (takes_args, args.first()) {
         bail!("`{}` takes no arguments, found `{}`", command.display(), extra.display());
     }
@@ -116,7 +120,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<()> {
         }
         Some("tidy") => tidy::run(&host.repo),
         Some("bless") => tidy::bless(&host.repo),
-        Some("e2e-vllm") => vllm::e2e(&host),
+        Some("e2e-vllm") => vllm::run(&host, &args),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

@@ -1,27 +1,39 @@
 //! `e2e-vllm`: training runs through real vLLM servers and hints of a teacher behind one, with everything
-//! that they take.
+//! that they take. `ahead` measures the time of steps instead.
 
 mod adapters;
+mod ahead;
 mod fleet;
 mod install;
 mod server;
 mod teacher;
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use self::server::{Launch, Server};
-use crate::process::{build, cargo, check};
+use crate::process::{build, check};
 use hint_libtorch::Host;
 
 /// Name under which the server serves the model.
 const SERVED_NAME: &str = "policy";
 
+/// Checks everything, or measures sampling ahead.
+pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
+    match args {
+        [] => e2e(host),
+        [word] if word == "ahead" => ahead::measure(host),
+        _ => bail!("`e2e-vllm` takes `ahead` or nothing"),
+    }
+}
+
 /// Installs vLLM, starts it on SmolLM2, trains through it and compares log-probabilities. Then lets it write
 /// hints as a teacher, and runs the main example on them. Then trains through two servers, one of which is killed and
 /// started again, and trains adapters. The servers are stopped in any case.
-pub(crate) fn e2e(host: &Host) -> Result<()> {
+fn e2e(host: &Host) -> Result<()> {
     hint_libtorch::setup(host)?;
     let python = install::install(host)?;
     let work = host.repo.join("target").join("e2e-vllm");
@@ -32,12 +44,7 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
     // starts, which needs both the memory and the processors.
     let programs = build(host, &["--bin", "hint-rl"])?;
     let program = programs.get("hint-rl").context("cargo built no `hint-rl`")?;
-    check(
-        cargo(host)
-            .args(["run", "--locked", "--bin", "hint-rl", "--", "export"])
-            .args(["--model", "smollm2", "--untied-head", "--out"])
-            .arg(&model),
-    )?;
+    export(program, &model)?;
     set_penalty(&model)?;
     let log = |name: &str| work.join(format!("{name}.log"));
     let (first_log, second_log, adapter_log) = (log("server"), log("second"), log("adapters"));
@@ -48,13 +55,13 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
         log: &first_log,
         port: None,
         max_lora_rank: None,
+        core: None,
     };
     let server = Server::start(&launch)?;
     // A second address, at which nobody listens: the engine must continue with the first one.
     check(
-        cargo(host)
-            .args(["run", "--locked", "--bin", "hint-rl", "--", "check-vllm"])
-            .args(["--served-name", SERVED_NAME])
+        Command::new(program)
+            .args(["check-vllm", "--served-name", SERVED_NAME])
             .args(["--server", &server.address(), "--server", "http://127.0.0.1:9"])
             .arg("--model")
             .arg(&model)
@@ -63,9 +70,9 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
     )
     .with_context(|| format!("the server wrote `{}`", server.log().display()))?;
     adapters::check_refused(program, &server, &launch, &weights)?;
-    let problems = teacher::hints(host, &server.address(), &work)?;
+    let problems = teacher::hints(program, &server.address(), &work)?;
     teacher::train(
-        host,
+        program,
         &server.address(),
         (model.as_path(), problems.as_path()),
         &[],
@@ -76,7 +83,16 @@ pub(crate) fn e2e(host: &Host) -> Result<()> {
     server.stop()?;
     // Adapters rest on the weights that a server was started with; the first one has those of the runs.
     let launch = Launch { log: &adapter_log, max_lora_rank: Some(adapters::RANK), ..launch };
-    adapters::train(host, program, &launch, &problems, &weights)
+    adapters::train(program, &launch, &problems, &weights)
+}
+
+/// Writes SmolLM2 into the folder `model`, with a head of its own.
+fn export(program: &Path, model: &Path) -> Result<()> {
+    check(
+        Command::new(program)
+            .args(["export", "--model", "smollm2", "--untied-head", "--out"])
+            .arg(model),
+    )
 }
 
 /// Gives the model's folder a repetition penalty, as many chat models have one. The server takes it for each request that

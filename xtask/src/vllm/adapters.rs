@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use super::server::{Launch, Server};
 use super::teacher;
 use crate::process::{check, display};
-use hint_libtorch::Host;
 
 /// Their rank.
 pub(super) const RANK: usize = 8;
@@ -46,7 +45,6 @@ pub(super) fn check_refused(
 /// Trains adapters through a server as `launch` describes it, and compares log-probabilities. Then two steps of the main
 /// example, which may hand over no checkpoint.
 pub(super) fn train(
-    host: &Host,
     program: &Path,
     launch: &Launch<'_>,
     problems: &Path,
@@ -57,7 +55,7 @@ pub(super) fn train(
     check(&mut compare(program, &server, launch, weights)).with_context(failed)?;
     let out = launch.log.with_file_name("adapter-run");
     let lora = format!("--lora=rank={RANK}");
-    teacher::train(host, &server.address(), (launch.model, problems), &[&lora], &out)
+    teacher::train(program, &server.address(), (launch.model, problems), &[&lora], &out)
         .with_context(failed)?;
     let handed_over = out.join("hint/vllm-weights/step-2");
     ensure!(

@@ -57,6 +57,8 @@ pub(super) struct Launch<'a> {
     pub(super) port: Option<u16>,
     /// Largest rank of adapters, if it is to take some.
     pub(super) max_lora_rank: Option<usize>,
+    /// The one core that it runs on. Without a number it has all of them.
+    pub(super) core: Option<usize>,
 }
 
 /// A running server.
@@ -76,10 +78,17 @@ impl Server {
         let output =
             File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
         let errors = output.try_clone().context("cannot open the log twice")?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let vllm = python.with_file_name("vllm");
         let mut command = Command::new(python);
-        command.arg("-c").arg(LIFELINE).arg(&vllm).arg("serve").arg(model);
+        command.arg("-c").arg(LIFELINE);
+        let cores = if let Some(core) = launch.core {
+            command.args(["taskset", "-c", &core.to_string()]);
+            core.to_string()
+        } else {
+            let count = std::thread::available_parallelism().map_or(1, usize::from);
+            format!("0-{}", count - 1)
+        };
+        command.arg(&vllm).arg("serve").arg(model);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--served-model-name", name, "--max-model-len", "1024"]);
         // What the engine of this library asks for.
@@ -91,7 +100,7 @@ impl Server {
         }
         command.arg("--enforce-eager");
         command.env("VLLM_CPU_KVCACHE_SPACE", "2");
-        command.env("VLLM_CPU_OMP_THREADS_BIND", format!("0-{}", threads - 1));
+        command.env("VLLM_CPU_OMP_THREADS_BIND", cores);
         command.envs([("HF_HUB_OFFLINE", "1"), ("VLLM_NO_USAGE_STATS", "1")]);
         command.stdin(Stdio::piped()).stdout(output).stderr(errors);
         // Ctrl-C goes to this process and its examples; the lifeline ends the server in order.

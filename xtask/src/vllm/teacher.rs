@@ -1,15 +1,15 @@
 //! Hints of a teacher behind the server, and the main example on them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::SERVED_NAME;
-use crate::process::{cargo, check, output, read};
-use hint_libtorch::Host;
+use crate::process::{check, output, read};
 
 /// Problems that a model of this size gets wrong.
-const PROBLEMS: &str = r#"{"id": "pencils", "question": "A box holds 12 pencils. Mia buys 3 boxes and gives 7 pencils away. How many pencils has she left?", "answer": "29", "solution": "3 * 12 = 36 pencils. 36 - 7 = 29."}
+pub(super) const PROBLEMS: &str = r#"{"id": "pencils", "question": "A box holds 12 pencils. Mia buys 3 boxes and gives 7 pencils away. How many pencils has she left?", "answer": "29", "solution": "3 * 12 = 36 pencils. 36 - 7 = 29."}
 {"id": "train", "question": "A train goes 60 km in the first hour and 45 km in the second. How far does it go in both?", "answer": "105", "solution": "60 + 45 = 105 km."}
 {"id": "eggs", "question": "Five hens lay 4 eggs each. Tom breaks 6 of them. How many eggs are whole?", "answer": "14", "solution": "5 * 4 = 20 eggs. 20 - 6 = 14."}
 {"id": "rope", "question": "A rope of 48 m is cut into pieces of 6 m. Half of the pieces are sold. How many are left?", "answer": "4", "solution": "48 / 6 = 8 pieces. 8 / 2 = 4."}
@@ -17,7 +17,7 @@ const PROBLEMS: &str = r#"{"id": "pencils", "question": "A box holds 12 pencils.
 
 /// Has the served model write hints, twice: the second time all of them are in the cache. Returns the
 /// problems with their hints.
-pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
+pub(super) fn hints(program: &Path, server: &str, work: &Path) -> Result<PathBuf> {
     let (problems, cache) = (work.join("problems.jsonl"), work.join("teacher-cache"));
     std::fs::write(&problems, PROBLEMS)
         .with_context(|| format!("cannot write `{}`", problems.display()))?;
@@ -34,8 +34,8 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
             cache.display()
         );
         let text = output(
-            cargo(host)
-                .args(["run", "--locked", "--bin", "hint-rl", "--", "generate-hints"])
+            Command::new(program)
+                .arg("generate-hints")
                 .arg(&problems)
                 .arg("--out")
                 .arg(out)
@@ -60,7 +60,7 @@ pub(super) fn hints(host: &Host, server: &str, work: &Path) -> Result<PathBuf> {
 
 /// Two steps of the main example on `problems`, sampled by the server, in the folder `out`. `options` are further ones.
 pub(super) fn train(
-    host: &Host,
+    program: &Path,
     server: &str,
     (model, problems): (&Path, &Path),
     options: &[&str],
@@ -68,8 +68,8 @@ pub(super) fn train(
 ) -> Result<()> {
     remove(out)?;
     check(
-        cargo(host)
-            .args(["run", "--locked", "--bin", "hint-rl", "--", "train", "--method", "hint"])
+        Command::new(program)
+            .args(["train", "--method", "hint"])
             .args(options)
             .arg("--model")
             .arg(model)
@@ -91,7 +91,7 @@ pub(super) fn train(
 }
 
 /// Removes a file or folder, if it is there.
-fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     let removed =
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
