@@ -101,6 +101,8 @@ impl Server {
         command.arg("--enforce-eager");
         command.env("VLLM_CPU_KVCACHE_SPACE", "2");
         command.env("VLLM_CPU_OMP_THREADS_BIND", cores);
+        // The first request compiles code, and on a busy machine that takes longer than the five minutes of the default.
+        command.env("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "1200");
         command.envs([("HF_HUB_OFFLINE", "1"), ("VLLM_NO_USAGE_STATS", "1")]);
         command.stdin(Stdio::piped()).stdout(output).stderr(errors);
         // Ctrl-C goes to this process and its examples; the lifeline ends the server in order.
