@@ -158,9 +158,9 @@ pub struct VllmAborter {
 
 impl VllmAborter {
     /// Closes the connections of all requests for completions, and vLLM stops working on these. The call that samples
-    /// returns [`VllmError::Aborted`] soon, and so does every later one. Some work is not
-    /// interrupted: a look-up of a name, a connection that is being made (30 s at most), a question about health or
-    /// weights. A change of weights is not either.
+    /// returns [`VllmError::Aborted`] soon, and so does every later one. Some work goes
+    /// on: a look-up of a name, a connection in the making (30 s at most), a question about health. So does a change of
+    /// weights.
     pub fn abort(&self) {
         self.is_aborted.store(true, Ordering::SeqCst);
         for server in &self.servers {
