@@ -160,6 +160,11 @@ pub(crate) fn len(length: usize) -> i64 {
     i64::try_from(length).expect("no tensor has 2^63 elements")
 }
 
+/// The memory of a contiguous tensor as bytes, `[bytes]`. Neither Gloo nor NCCL has every kind, and both only copy.
+pub(crate) fn bytes(tensor: &Tensor) -> Tensor {
+    tensor.detach().view([-1]).view_dtype(Kind::Uint8)
+}
+
 /// The operation that a rank calls, and its tensor. All ranks must call the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signature {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::collective::{Collective, Operation, Signature, len};
+use crate::collective::{Collective, Operation, Signature, bytes, len};
 use crate::error::CollectiveError;
 use crate::ffi::{Group, identify_gpu};
 use crate::gloo::{Gloo, SLICE, in_thread};
@@ -154,6 +154,7 @@ impl Link {
         root: usize,
     ) -> Result<(), CollectiveError> {
         let work = self.group.start(operation, output, input, root)?;
+        #[expect(clippy::missing_spin_loop, reason = "`poll` waits")]
         while !self.is_aborted.load(Ordering::Relaxed) && !work.poll(SLICE)? {}
         Ok(())
     }
@@ -226,11 +227,6 @@ fn receive<T>(
         }
     };
     Err(gloo.gpu_failed(error))
-}
-
-/// The memory of a contiguous tensor as bytes, `[bytes]`. NCCL does not have every kind, and copies alone.
-fn bytes(tensor: &Tensor) -> Tensor {
-    tensor.detach().view([-1]).view_dtype(Kind::Uint8)
 }
 
 impl Collective for Nccl {

@@ -10,7 +10,7 @@ pub(crate) use self::connect::in_thread;
 use self::connect::{attempt, connect_all, open_store, wait_for_ranks};
 use self::monitor::{Cause, Monitor, StoreWatchdog};
 pub use self::rendezvous::{Rendezvous, Timeouts};
-use crate::collective::{Collective, Encoded, Operation, Signature, len};
+use crate::collective::{Collective, Encoded, Operation, Signature, bytes, len};
 use crate::error::CollectiveError;
 use crate::ffi::{Group, Work};
 
@@ -197,7 +197,7 @@ impl Gloo {
             output.view([-1])
         };
         let source = input.detach().to_device(Device::Cpu).view([-1]);
-        self.run(call, operation, (&target, &source), 0)?;
+        self.run(call, operation, (&bytes(&target), &bytes(&source)), 0)?;
         if is_staged {
             tch::no_grad(|| output.copy_(&target.view(&*output.size())));
         }
@@ -226,7 +226,8 @@ impl Collective for Gloo {
         let call = Signature::new(Operation::Broadcast, tensor, None, self.world_size, root)?;
         // On a CPU these are views of the tensor itself.
         let data = tensor.detach().to_device(Device::Cpu).view([-1]);
-        self.run(call, Operation::Broadcast, (&data, &data), root)?;
+        let shared = bytes(&data);
+        self.run(call, Operation::Broadcast, (&shared, &shared), root)?;
         if tensor.device() != Device::Cpu {
             tch::no_grad(|| tensor.copy_(&data.view(&*tensor.size())));
         }

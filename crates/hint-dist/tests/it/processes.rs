@@ -191,6 +191,10 @@ fn operations(member: &dyn Collective) -> Result<(), CollectiveError> {
     member.broadcast(&mut sum, world_size - 1)?;
     let expected = (0..world_size).map(|from| number(10 * from + world_size - 1)).sum::<f32>();
     assert_eq!(floats(&sum), [expected]);
+    // Gloo itself does not have this kind.
+    let mut root = Tensor::from_slice(&[i16::try_from(rank).expect("small")]);
+    member.broadcast(&mut root, world_size - 1)?;
+    assert_eq!(root.int64_value(&[0]), last - 1);
     // In f32, (1e8 − 1e8) + 1 is 1 and 1e8 + (1 − 1e8) is 0.
     let mut ordered = Tensor::from_slice(&[[1e8_f32, -1e8, 1.0][rank]; 5]);
     member.all_reduce(&mut ordered)?;
