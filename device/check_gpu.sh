@@ -13,50 +13,25 @@
 #   EMULATOR=FILE   the emulated device in place of a GPU: leaves out what it says nothing about, such as speed
 set -uo pipefail
 cd "$(dirname "$0")/.."
-programs="hint-device hint-rl vs_transformers"
+. device/common.sh
 
 if [ "${1:-}" = pack ]; then
   set -e
   cargo build --release --locked --package hint-device --package hint-rl
   built=$(cargo build --release --locked --package hint-policy --bench vs_transformers --message-format=json |
     python3 -c 'import json, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")][-1])')
-  mkdir -p .gpu
-  for name in $programs; do
-    from=target/release/$name
-    if [ "$name" = vs_transformers ]; then from=$built; fi
-    strip -o ".gpu/$name" "$from"
-    xz -9 --force ".gpu/$name"
-  done
+  for name in hint-device hint-rl; do pack .gpu $name target/release/$name; done
+  pack .gpu vs_transformers "$built"
   size=$(du -sm .gpu | cut -f1)
   echo "$size MB in .gpu"
   [ "$size" -lt 60 ]
   exit
 fi
 
-deadline=470
-work=$(mktemp -d)
-logs=${OUT:-$work/logs}
-mkdir -p "$logs"
-for name in $programs; do
-  if [ -n "${PROGRAMS:-}" ]; then
-    ln -s "$(realpath "$PROGRAMS")/$name" "$work/$name"
-  else
-    xz -dc ".gpu/$name.xz" > "$work/$name" && chmod +x "$work/$name"
-  fi
-done
-# The programs look where they were built; here libtorch is that of Python.
-python=${PYTHON:-python3}
-found=$("$python" -c 'import os, torch; print(torch.__version__, os.path.join(os.path.dirname(torch.__file__), "lib"))')
-version=${found%% *}
-export LD_LIBRARY_PATH=${found#* } RUST_BACKTRACE=0
-case $version in
-  2.11.*) ;;
-  *) echo "torch is $version; the programs need 2.11"; exit 1 ;;
-esac
+prepare .gpu hint-device hint-rl vs_transformers
 # The emulated device replaces a library of the programs, but not of Python. Builds for development take longer.
 real=1
 if [ -n "${EMULATOR:-}" ]; then real= deadline=3600; fi
-failed=()
 
 # part NAME SECONDS COMMAND...: runs, shows the last lines, remembers a failure. `gpu` before the command: on the device.
 part() {
@@ -153,6 +128,4 @@ part accuracy 90 gpu "$work/hint-rl" train --method hint --seed 0 --device cuda 
   for name in fast-paths models curves; do cat "$logs/$name.log" 2> /dev/null; done
   tail -n 100 "$logs/probe.log" 2> /dev/null
 } > "$logs/summary.md"
-echo "done at $SECONDS s, logs in $logs"
-for line in "${failed[@]:-}"; do [ -z "$line" ] || echo "FAILED $line"; done
-[ ${#failed[@]} -eq 0 ]
+finish

@@ -14,39 +14,17 @@
 #   EMULATOR=FILE   the emulated device in place of GPUs, which takes NCCL's place as well: both checks, of two GPUs and of one
 set -uo pipefail
 cd "$(dirname "$0")/.."
-programs="hint-device hint-rl"
+. device/common.sh
 
 if [ "${1:-}" = pack ]; then
   set -e
   cargo build --release --locked --package hint-device --package hint-rl --features hint-device/nccl,hint-rl/nccl
-  mkdir -p .gpu/nccl
-  for name in $programs; do
-    strip -o ".gpu/nccl/$name" "target/release/$name"
-    xz -9 --force ".gpu/nccl/$name"
-  done
+  for name in hint-device hint-rl; do pack .gpu/nccl $name target/release/$name; done
   du -sm .gpu/nccl
   exit
 fi
 
-deadline=470
-work=$(mktemp -d)
-logs=${OUT:-$work/logs}
-mkdir -p "$logs"
-for name in $programs; do
-  if [ -n "${PROGRAMS:-}" ]; then
-    ln -s "$(realpath "$PROGRAMS")/$name" "$work/$name"
-  else
-    xz -dc ".gpu/nccl/$name.xz" > "$work/$name" && chmod +x "$work/$name"
-  fi
-done
-python=${PYTHON:-python3}
-found=$("$python" -c 'import os, torch; print(torch.__version__, os.path.join(os.path.dirname(torch.__file__), "lib"))')
-version=${found%% *}
-export LD_LIBRARY_PATH=${found#* } RUST_BACKTRACE=0
-case $version in
-  2.11.*) ;;
-  *) echo "torch is $version; the programs need 2.11"; exit 1 ;;
-esac
+prepare .gpu/nccl hint-device hint-rl
 # The emulated device replaces a library of the programs, but not of Python. Builds for development take longer.
 device=()
 slow=1
@@ -54,7 +32,6 @@ if [ -n "${EMULATOR:-}" ]; then
   device=(env "LD_PRELOAD=$EMULATOR" EMULATOR_DEVICES=2)
   slow=5 deadline=3600
 fi
-failed=()
 port=29600
 
 # both NAME SECONDS COMMAND...: the command as rank 0 and as rank 1. RANK and PORT in its words are theirs. The exit statuses of
@@ -156,6 +133,4 @@ if [ "$gpus" -eq 1 ] || [ -n "${EMULATOR:-}" ]; then
   }
 fi
 
-echo "done at $SECONDS s, logs in $logs"
-for line in "${failed[@]:-}"; do [ -z "$line" ] || echo "FAILED $line"; done
-[ ${#failed[@]} -eq 0 ]
+finish
