@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::process::{cargo, check, display};
+use crate::process::{Aside, cargo, check, display};
 use crate::{book, commits, counts, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
@@ -29,6 +30,22 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
 /// Runs every test; with `args`, only the tests and doctests they select.
 pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     let libtorch = hint_libtorch::setup(host)?;
+    // Options are those of the test runner; names select doctests as well.
+    let names = !args.iter().any(|arg| arg.to_string_lossy().starts_with('-'));
+    suite(host, args)?;
+    if !args.is_empty() {
+        return if names { doctests(host, args) } else { Ok(()) };
+    }
+    // The programs of the short runs compute on one core most of the time, and what is compiled here takes the other one.
+    let runs = Aside::start(host, "smoke")?;
+    let rest = compile(host, &libtorch);
+    let runs = runs.finish();
+    rest.and(runs)?;
+    counts::check(host)
+}
+
+/// Runs the tests. `args` are parts of their names, or options of the runner.
+fn suite(host: &Host, args: &[OsString]) -> Result<()> {
     let mut tests = cargo(host);
     if has(host, "nextest") {
         tests.args(["nextest", "run", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
@@ -39,20 +56,19 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     } else {
         tests.args(["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
     }
-    check(tests.args(args))?;
+    check(tests.args(args))
+}
 
-    // Options are those of the test runner above; names select doctests as well.
-    let names = !args.iter().any(|arg| arg.to_string_lossy().starts_with('-'));
-    if names {
-        check(cargo(host).args(["test", "--workspace", "--locked", "--doc"]).args(args))?;
-    }
-    if !args.is_empty() {
-        return Ok(());
-    }
+/// Runs the doctests whose names contain one of `names`; all of them without names.
+fn doctests(host: &Host, names: &[OsString]) -> Result<()> {
+    check(cargo(host).args(["test", "--workspace", "--locked", "--doc"]).args(names))
+}
+
+/// The doctests, a build without libtorch, and the packages.
+fn compile(host: &Host, libtorch: &Path) -> Result<()> {
+    doctests(host, &[])?;
     check(cargo(host).args(["check", "--quiet", "--locked", "--lib"]).args(WITHOUT_LIBTORCH))?;
-    package::run(host, &libtorch, package::Checks::Together)?;
-    programs(host)?;
-    counts::check(host)
+    package::run(host, libtorch, package::Checks::Together)
 }
 
 /// Short runs of the programs, and a project outside the workspace.

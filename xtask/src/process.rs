@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -45,6 +47,39 @@ pub(crate) fn check(command: &mut Command) -> Result<()> {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
+}
+
+/// A command of this program that runs beside others. What it prints is shown when it has ended.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    child: Child,
+    output: File,
+    line: String,
+}
+
+impl Aside {
+    /// Starts `cargo xtask COMMAND`.
+    pub(crate) fn start(host: &Host, command: &str) -> Result<Self> {
+        let output = tempfile::tempfile().context("cannot make a temporary file")?;
+        let mut start = cargo(host);
+        start.args(["xtask", command]).stdin(Stdio::null());
+        start.stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let line = display(&start);
+        eprintln!("+ {line}   # beside what follows, and printed after it");
+        let child = start.spawn().with_context(|| format!("cannot start `{line}`"))?;
+        Ok(Self { child, output, line })
+    }
+
+    /// Waits for its end, shows what it printed, and fails unless it succeeded.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        self.output.rewind()?;
+        std::io::copy(&mut self.output, &mut std::io::stderr())?;
+        if !status.success() {
+            bail!("`{}` failed ({status})", self.line);
+        }
+        Ok(())
+    }
 }
 
 /// Builds programs with the features of the whole workspace, in one go, and finds where cargo put them.
