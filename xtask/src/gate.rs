@@ -1,13 +1,13 @@
 //! `run`, `test` and `lint`, for users and CI.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::process::{Aside, cargo, check, display};
+use crate::process::{Aside, cargo, check, display, programs_of};
 use crate::{book, commits, counts, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
@@ -32,7 +32,7 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     let libtorch = hint_libtorch::setup(host)?;
     // Options are those of the test runner; names select doctests as well.
     let names = !args.iter().any(|arg| arg.to_string_lossy().starts_with('-'));
-    suite(host, args)?;
+    suite(host, args, names)?;
     if !args.is_empty() {
         return if names { doctests(host, args) } else { Ok(()) };
     }
@@ -44,19 +44,51 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     counts::check(host)
 }
 
-/// Runs the tests. `args` are parts of their names, or options of the runner.
-fn suite(host: &Host, args: &[OsString]) -> Result<()> {
+/// What cargo builds tests of.
+const TARGETS: [&str; 5] = ["--workspace", "--locked", "--lib", "--bins", "--tests"];
+
+/// Packages whose tests share a process per program. Loading libtorch takes a process longer than most of these tests. None of
+/// them depends on the threads of libtorch, or sets something else of a process.
+const TOGETHER: [&str; 2] = ["hint-rl", "hint-rollout"];
+
+/// Runs the tests. If `args` are `names`, they are parts of names of tests, else options of the runner.
+fn suite(host: &Host, args: &[OsString], names: bool) -> Result<()> {
     let mut tests = cargo(host);
-    if has(host, "nextest") {
-        tests.args(["nextest", "run", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
-        if !args.is_empty() {
-            // The filter may select doctests only.
-            tests.arg("--no-tests=warn");
-        }
-    } else {
-        tests.args(["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
+    if !has(host, "nextest") {
+        return check(tests.arg("test").args(TARGETS).args(args));
     }
-    check(tests.args(args))
+    tests.args(["nextest", "run"]).args(TARGETS);
+    if !args.is_empty() {
+        // The filter may select doctests only.
+        tests.arg("--no-tests=warn");
+    }
+    if !names {
+        return check(tests.args(args));
+    }
+    let others = TOGETHER.map(|package| format!("not package({package})")).join(" and ");
+    // A failure of these does not keep the others from being run.
+    let others = check(tests.arg("-E").arg(others).args(args));
+    others.and(together(host, args))
+}
+
+/// Runs the tests of the packages [`TOGETHER`] whose names contain one of `names`; all of them without names.
+fn together(host: &Host, names: &[OsString]) -> Result<()> {
+    let mut build = cargo(host);
+    build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]).args(TARGETS);
+    for message in programs_of(&mut build)? {
+        let manifest = message["manifest_path"].as_str().context("cargo names the manifest")?;
+        let folder = Path::new(manifest).parent().context("a manifest is in a folder")?;
+        let name = folder.file_name().and_then(OsStr::to_str);
+        let is_test = message["profile"]["test"].as_bool() == Some(true);
+        let Some(program) = message["executable"].as_str() else { continue };
+        if is_test && name.is_some_and(|name| TOGETHER.contains(&name)) {
+            let mut tests = Command::new(program);
+            // As many at a time as in `.config/nextest.toml`.
+            tests.current_dir(folder).args(["--quiet", "--test-threads=2"]);
+            check(tests.args(names))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the doctests whose names contain one of `names`; all of them without names.
