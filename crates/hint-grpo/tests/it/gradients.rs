@@ -32,49 +32,67 @@ fn tensor(values: &[f64]) -> Tensor {
     Tensor::from_slice(values).view(SHAPE)
 }
 
-fn old_logprobs() -> Tensor {
-    tensor(&LOGPROBS) - tensor(&LOG_RATIOS)
+/// What the losses have in common, besides the log-probabilities. It is made once, since the losses are small and many.
+struct Batch {
+    old: Tensor,
+    reference: Tensor,
+    behavior: Tensor,
+    mask: Tensor,
+    advantages: Tensor,
+    token_weights: Tensor,
+    row_weights: Tensor,
+    zero_variance: Tensor,
 }
 
-fn loss(composition: &LossComposition<'_>, logprobs: &Tensor) -> Tensor {
-    let (old, reference, behavior) = (old_logprobs(), tensor(&REFERENCE), tensor(&BEHAVIOR));
-    let mask = LENS.map(|len| [0, 1, 2, 3].map(|position| position < len));
-    let mask = Tensor::from_slice(mask.as_flattened()).view(SHAPE);
-    let advantages =
-        Tensor::from_slice(&[0.8, -1.3, -0.6]).unsqueeze(-1) * mask.to_kind(Kind::Double);
-    let token_weights = tensor(&[0.5, 1.0, 2.0, 0.1, 1.5, 1.0, 0.0, 1.0, 0.7, 0.9, 1.0, 1.0]);
-    let row_weights = Tensor::from_slice(&[1.0, 0.4, 0.9]);
-    let zero_variance = Tensor::from_slice(&[false, true, false]);
-    let input = LossInput::new(logprobs, &old, &advantages, &mask)
-        .with_reference(&reference)
-        .with_behavior(&behavior)
-        .with_token_weights(&token_weights)
-        .with_zero_variance(&zero_variance);
-    let totals = StepTotals::new(3, 9);
-    composition.loss(&input, Some(&row_weights), totals).expect("a valid input").0
-}
+impl Batch {
+    fn new() -> Self {
+        let mask = LENS.map(|len| [0, 1, 2, 3].map(|position| position < len));
+        let mask = Tensor::from_slice(mask.as_flattened()).view(SHAPE);
+        let advantages = Tensor::from_slice(&[0.8, -1.3, -0.6]).unsqueeze(-1);
+        Self {
+            old: tensor(&LOGPROBS) - tensor(&LOG_RATIOS),
+            reference: tensor(&REFERENCE),
+            behavior: tensor(&BEHAVIOR),
+            advantages: advantages * mask.to_kind(Kind::Double),
+            mask,
+            token_weights: tensor(&[0.5, 1.0, 2.0, 0.1, 1.5, 1.0, 0.0, 1.0, 0.7, 0.9, 1.0, 1.0]),
+            row_weights: Tensor::from_slice(&[1.0, 0.4, 0.9]),
+            zero_variance: Tensor::from_slice(&[false, true, false]),
+        }
+    }
 
-fn gradient(composition: &LossComposition<'_>) -> Vec<f64> {
-    let logprobs = tensor(&LOGPROBS).set_requires_grad(true);
-    loss(composition, &logprobs).backward();
-    Vec::<f64>::try_from(logprobs.grad().view([-1])).expect("dense")
-}
+    fn loss(&self, composition: &LossComposition<'_>, logprobs: &Tensor) -> Tensor {
+        let input = LossInput::new(logprobs, &self.old, &self.advantages, &self.mask)
+            .with_reference(&self.reference)
+            .with_behavior(&self.behavior)
+            .with_token_weights(&self.token_weights)
+            .with_zero_variance(&self.zero_variance);
+        let totals = StepTotals::new(3, 9);
+        composition.loss(&input, Some(&self.row_weights), totals).expect("a valid input").0
+    }
 
-/// Compares the gradient of `composition` with central differences of `value`, a loss of the same
-/// gradient that can be differentiated as it is.
-#[track_caller]
-fn check_against(composition: &LossComposition<'_>, value: &LossComposition<'_>) {
-    for (index, actual) in gradient(composition).into_iter().enumerate() {
-        let shifted = |by: f64| {
-            let mut values = LOGPROBS;
-            values[index] += by;
-            loss(value, &tensor(&values)).double_value(&[])
-        };
-        let expected = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
-        assert!(
-            (actual - expected).abs() <= 1e-6 * expected.abs().max(1e-3),
-            "token {index}: {actual} is not {expected} for {composition:?}"
-        );
+    fn gradient(&self, composition: &LossComposition<'_>) -> Vec<f64> {
+        let logprobs = tensor(&LOGPROBS).set_requires_grad(true);
+        self.loss(composition, &logprobs).backward();
+        Vec::<f64>::try_from(logprobs.grad().view([-1])).expect("dense")
+    }
+
+    /// Compares the gradient of `composition` with central differences of `value`, a loss of the same
+    /// gradient that can be differentiated as it is.
+    #[track_caller]
+    fn check_against(&self, composition: &LossComposition<'_>, value: &LossComposition<'_>) {
+        for (index, actual) in self.gradient(composition).into_iter().enumerate() {
+            let shifted = |by: f64| {
+                let mut values = LOGPROBS;
+                values[index] += by;
+                self.loss(value, &tensor(&values)).double_value(&[])
+            };
+            let expected = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+            assert!(
+                (actual - expected).abs() <= 1e-6 * expected.abs().max(1e-3),
+                "token {index}: {actual} is not {expected} for {composition:?}"
+            );
+        }
     }
 }
 
@@ -125,9 +143,10 @@ fn for_each_composition(objective: &dyn PolicyLoss, mut check: impl FnMut(LossCo
 
 #[test]
 fn gradients_agree_with_central_differences_in_every_composition() {
+    let batch = Batch::new();
     for objective in objectives() {
         for_each_composition(&*objective, |composition| {
-            check_against(&composition, &composition);
+            batch.check_against(&composition, &composition);
         });
     }
 }
@@ -146,7 +165,7 @@ impl PolicyLoss for WeightedLikelihood {
 
 #[test]
 fn cispo_has_the_gradient_of_a_weighted_likelihood_in_every_composition() {
-    let cispo = Cispo::new(1.2);
+    let (batch, cispo) = (Batch::new(), Cispo::new(1.2));
     let mut sequence = [0.0; 12];
     for (row, len) in LENS.into_iter().enumerate() {
         let mean = LOG_RATIOS[row * 4..row * 4 + len].iter().sum::<f64>() / len as f64;
@@ -159,15 +178,16 @@ fn cispo_has_the_gradient_of_a_weighted_likelihood_in_every_composition() {
         };
         let ratios = log_ratios.map(|log_ratio| log_ratio.exp().min(1.2));
         let frozen = WeightedLikelihood { ratios };
-        check_against(&composition, &LossComposition { objective: &frozen, ..composition });
+        batch.check_against(&composition, &LossComposition { objective: &frozen, ..composition });
     });
 }
 
 #[test]
 fn the_gradient_on_a_masked_position_is_zero() {
+    let batch = Batch::new();
     for objective in objectives() {
         for_each_composition(&*objective, |composition| {
-            let gradient = gradient(&composition);
+            let gradient = batch.gradient(&composition);
             for position in [7, 10, 11] {
                 assert_eq!(gradient[position], 0.0, "{composition:?}");
             }
