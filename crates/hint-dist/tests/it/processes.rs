@@ -241,16 +241,21 @@ fn every_rank_finds_the_same() {
 #[test]
 fn a_rank_that_ends_or_never_comes_is_named_whoever_serves_the_store() {
     // First together, since some start later than others.
-    let found = processes(3, &["operations", "missing", "dead unnoticed"]);
+    let of_three = ["operations", "missing", "dead unnoticed"];
+    // The groups wait most of the time.
+    let groups: [(usize, &[&str]); 3] = [(3, &of_three), (2, &["dead 0"]), (2, &["stopped 0"])];
+    let [of_three, dead, stopped] = std::thread::scope(|scope| {
+        let start = |(world_size, scenarios)| scope.spawn(move || processes(world_size, scenarios));
+        groups.map(start).map(|group| group.join().expect("no panic"))
+    });
     let missing = peer(&[2], PeerState::Late { seconds: 5 });
     let ended = peer(&[1], PeerState::Ended);
-    assert_eq!(found[0], [Ok(()), missing.clone(), ended.clone()]);
-    assert_eq!(found[1], [Ok(()), missing]);
-    assert_eq!(found[2], [Ok(()), Ok(()), ended]);
-    let found = processes(2, &["dead 0"]);
-    assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
-    let found = processes(2, &["stopped 0"]);
-    assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
+    assert_eq!(of_three[0], [Ok(()), missing.clone(), ended.clone()]);
+    assert_eq!(of_three[1], [Ok(()), missing]);
+    assert_eq!(of_three[2], [Ok(()), Ok(()), ended]);
+    for found in [dead, stopped] {
+        assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
+    }
 }
 
 #[cfg(feature = "nccl")]
