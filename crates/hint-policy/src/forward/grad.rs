@@ -11,6 +11,12 @@ fn accumulator(parameter: &Tensor) -> Option<Tensor> {
     }
     let grad = parameter.grad();
     if grad.defined() {
+        // libtorch adds one element to none without a word.
+        assert_eq!(
+            grad.numel(),
+            parameter.numel(),
+            "a gradient lacks room: was its stage announced?"
+        );
         return Some(grad);
     }
     // The one way to give a leaf a gradient: differentiate something.

@@ -334,9 +334,10 @@ impl Policy for CausalLm {
             let recorded = pass.forward();
             Ok::<_, PolicyError>((pass, recorded))
         })?;
-        Ok(ForwardPass::in_stages(scores, move |gradients, announce| {
+        let pass = ForwardPass::in_stages(scores, move |gradients, announce| {
             pass.backward(kept, gradients, announce);
-        }))
+        });
+        Ok(pass.with_parameters(move || self.weights.trainable()))
     }
 
     fn drops_inputs(&self) -> bool {

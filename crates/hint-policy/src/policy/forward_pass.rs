@@ -5,11 +5,15 @@ use std::ops::Range;
 use tch::Tensor;
 
 use crate::error::PolicyError;
+use crate::policy::Parameter;
 use crate::policy::scores::{ScoreGradients, TokenScores};
 use crate::runtime::catch_out_of_memory;
 
 /// Adds to the gradients of parameters, given the gradients of scores. Announces the stages that run next.
 type Backward<'a> = Box<dyn FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a>;
+
+/// Work of a backward pass, for its errors.
+const ACTION: &str = "take the gradient of the loss";
 
 /// Of a pass that has no stages.
 const ALL_STAGES: Range<usize> = 0..usize::MAX;
@@ -35,6 +39,8 @@ const ALL_STAGES: Range<usize> = 0..usize::MAX;
 pub struct ForwardPass<'a> {
     scores: TokenScores,
     backward: Option<Backward<'a>>,
+    /// The parameters, where they are known.
+    parameters: Option<Box<dyn FnOnce() -> Vec<Parameter> + 'a>>,
 }
 
 impl<'a> ForwardPass<'a> {
@@ -54,12 +60,17 @@ impl<'a> ForwardPass<'a> {
         scores: TokenScores,
         backward: impl FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a,
     ) -> Self {
-        Self { scores, backward: Some(Box::new(backward)) }
+        Self { scores, backward: Some(Box::new(backward)), parameters: None }
     }
 
     /// Of scores that autograd follows to the parameters.
     pub fn by_autograd(scores: TokenScores) -> Self {
-        Self { scores, backward: None }
+        Self { scores, backward: None, parameters: None }
+    }
+
+    /// With the parameters that [`ForwardPass::backward`] gives room for their gradients.
+    pub(crate) fn with_parameters(self, parameters: impl FnOnce() -> Vec<Parameter> + 'a) -> Self {
+        Self { parameters: Some(Box::new(parameters)), ..self }
     }
 
     /// The scores. A loss is a function of their log-probabilities.
@@ -69,11 +80,20 @@ impl<'a> ForwardPass<'a> {
 
     /// Adds the gradient of `loss`, a scalar, to the parameters' gradients.
     ///
+    /// A run that several workers share leaves gradients of size `[0]` behind. Those of a `CausalLm`, and
+    /// of a policy with the default [`forward`](crate::Policy::forward), become zeros of the size of their parameters first.
+    ///
     /// # Errors
     ///
     /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
     /// [`PolicyError::OutOfMemory`], after which gradients are incomplete.
-    pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
+    pub fn backward(mut self, loss: &Tensor) -> Result<(), PolicyError> {
+        if let Some(parameters) = self.parameters.take() {
+            catch_out_of_memory(ACTION, || {
+                tch::no_grad(|| parameters().iter().for_each(make_room));
+                Ok::<_, PolicyError>(())
+            })?;
+        }
         self.backward_in_stages(loss, &mut |_| {})
     }
 
@@ -91,7 +111,6 @@ impl<'a> ForwardPass<'a> {
         loss: &Tensor,
         announce: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), PolicyError> {
-        const ACTION: &str = "take the gradient of the loss";
         catch_out_of_memory(ACTION, || {
             if self.backward.is_none() {
                 announce(ALL_STAGES);
@@ -109,6 +128,15 @@ impl<'a> ForwardPass<'a> {
             }
             Ok(())
         })
+    }
+}
+
+/// Gives the gradient of a parameter its size again, where another one was lent and taken back.
+fn make_room(parameter: &Parameter) {
+    let tensor = &parameter.tensor;
+    let mut grad = tensor.grad();
+    if grad.defined() && grad.numel() != tensor.numel() {
+        grad.set_data(&tensor.detach().zeros_like());
     }
 }
 

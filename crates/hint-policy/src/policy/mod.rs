@@ -119,7 +119,8 @@ pub trait Policy: Send {
         tokens: &TokenBatch,
         options: &ScoreOptions,
     ) -> Result<ForwardPass<'_>, PolicyError> {
-        Ok(ForwardPass::by_autograd(self.score(tokens, options)?))
+        let pass = ForwardPass::by_autograd(self.score(tokens, options)?);
+        Ok(pass.with_parameters(move || self.parameters()))
     }
 
     /// Whether [`Policy::forward`] drops inputs when it has a

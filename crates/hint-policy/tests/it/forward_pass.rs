@@ -1,8 +1,10 @@
 //! The backward pass of passs against that of autograd.
 
+use std::path::Path;
+
 use hint_policy::{
-    Alternatives, CausalLm, ForwardPass, LoraConfig, Policy, ScoreOptions, TokenBatch, TokenRow,
-    TokenScores,
+    Alternatives, CausalLm, ForwardPass, LoraConfig, Parameter, Policy, PolicyError, ScoreOptions,
+    TokenBatch, TokenRow, TokenScores,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -235,6 +237,55 @@ fn a_pass_of_autograd_has_one_stage() {
         let mut seen = Vec::new();
         pass.backward_in_stages(&loss, &mut |stages| seen.push(stages)).unwrap();
         assert!(seen.len() == 1 && seen[0] == (0..usize::MAX), "{seen:?}");
+    });
+}
+
+/// A policy whose passes are those of autograd.
+struct ByAutograd(CausalLm);
+
+impl Policy for ByAutograd {
+    fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+        self.0.logits(tokens)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.0.parameters()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.0.max_positions()
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        self.0.save(dir)
+    }
+}
+
+#[test]
+fn a_pass_makes_room_for_gradients_whose_room_was_taken() {
+    let config = hint_policy::ModelConfig::small(hint_policy::config::Architecture::Llama, 30);
+    let policy = ByAutograd(random_model(&config, 1));
+    let options = ScoreOptions::default();
+    with_batch(30, &[(3, 4)], |batch| {
+        for policy in [&policy as &dyn Policy, &policy.0] {
+            run(policy.forward(batch, &options).unwrap());
+            let take = |parameter: &Parameter| {
+                let mut grad = parameter.tensor.grad();
+                let copy = grad.copy();
+                grad.set_data(&Tensor::zeros([0], (grad.kind(), grad.device())));
+                copy
+            };
+            let expected = policy.parameters().iter().map(take).collect::<Vec<_>>();
+            run(policy.forward(batch, &options).unwrap());
+            for (mut parameter, expected) in policy.parameters().into_iter().zip(expected) {
+                assert_eq!(parameter.tensor.grad(), expected, "{}", parameter.name);
+                parameter.tensor.zero_grad();
+            }
+        }
     });
 }
 
