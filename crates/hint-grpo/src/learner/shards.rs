@@ -13,6 +13,7 @@ use crate::data_parallel::DataParallel;
 use crate::error::GrpoError;
 use crate::optim::{
     FlatBuffer, Optimizer, Shard, StatePart, clip_factor, clip_grad_norm, len, norm_of, part,
+    squares_of_units,
 };
 
 /// The buffers of an optimizer whose state several processes share.
@@ -84,7 +85,7 @@ impl Shards {
     /// As [`clip_grad_norm`], of the gradient that the processes hold together. The squares of each unit are summed on their
     /// own, then in the order of the units. So the norm does not depend on who has them.
     fn clip_grad_norm(&self, max_norm: f64) -> Result<f64, GrpoError> {
-        let own = tch::no_grad(|| self.buffers.iter().map(FlatBuffer::squares).collect::<Vec<_>>());
+        let own = tch::no_grad(|| squares_of_units(&self.buffers));
         let all = self.processes.all_gather_values(own)?;
         let of_buffer = |(index, buffer): (usize, &FlatBuffer)| {
             let mut ranks = (0..all.len()).collect::<Vec<_>>();

@@ -40,7 +40,7 @@ pub use saved::SavedState;
 pub use schedule::{Decay, ScheduleConfig};
 pub use sgd::{Sgd, SgdConfig};
 pub use shard::{BufferMember, FlatBuffer, Shard, StatePart};
-pub(crate) use shard::{Slices, len, part};
+pub(crate) use shard::{Slices, len, part, squares_of_units};
 #[cfg(test)]
 pub(crate) use state_file::write_parts;
 pub(crate) use state_file::write_state;

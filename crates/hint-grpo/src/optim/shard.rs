@@ -172,35 +172,66 @@ impl FlatBuffer {
         self.take_room();
     }
 
-    /// The sum of squares of the gradient of each unit, in f64. Each is the same on any number of threads if units have no
-    /// more than [`CPU_UNIT`] elements.
-    pub(crate) fn squares(&self) -> Vec<f64> {
-        let mut units =
-            self.units.iter().map(|unit| part(&self.gradient, unit)).collect::<Vec<_>>();
-        let Some(first) = units.first() else { return Vec::new() };
-        let device = first.device();
-        if let Some(squares) = fused_squares(&units) {
-            return squares;
-        }
-        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-        let is_small = self.units.iter().all(|unit| len(unit) <= CPU_UNIT);
-        if device != Device::Cpu || threads == 1 || !is_small {
-            return squares(&units);
-        }
-        let share = units.len().div_ceil(threads);
-        std::thread::scope(|scope| {
-            let start = |units: &'_ mut [Tensor]| {
-                // Tensors go from thread to thread, and are not shared by them.
-                let units = units.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
-                scope.spawn(move || tch::no_grad(|| squares(&units)))
-            };
-            let workers = units.chunks_mut(share).map(start).collect::<Vec<_>>();
-            let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<f64>>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            workers.into_iter().flat_map(join).collect()
-        })
+    /// The gradient of each unit.
+    fn unit_gradients(&self) -> impl Iterator<Item = Tensor> + '_ {
+        self.units.iter().map(|unit| part(&self.gradient, unit))
     }
+
+    /// Whether each unit fits the cache of a CPU, so that libtorch does not split an operation on it.
+    fn is_in_small_units(&self) -> bool {
+        self.weights.device() == Device::Cpu && self.units.iter().all(|unit| len(unit) <= CPU_UNIT)
+    }
+}
+
+/// The sum of squares of the gradient of each unit, in f64, by buffer. A device is waited for once, or once for each kind of
+/// numbers. On a CPU the number of threads changes no sum of a buffer in units of at most [`CPU_UNIT`] elements.
+pub(crate) fn squares_of_units(buffers: &[FlatBuffer]) -> Vec<Vec<f64>> {
+    let key = |buffer: &FlatBuffer| {
+        (buffer.weights.device(), buffer.weights.kind(), buffer.is_in_small_units())
+    };
+    let mut keys = Vec::new();
+    for key in buffers.iter().map(key) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let mut found = vec![Vec::new(); buffers.len()];
+    for wanted in keys {
+        let is_alike = |index: &usize| key(&buffers[*index]) == wanted;
+        let alike = (0..buffers.len()).filter(is_alike).collect::<Vec<_>>();
+        let units = alike.iter().flat_map(|&index| buffers[index].unit_gradients());
+        let (_, _, is_in_small_units) = wanted;
+        let squares = squares_by_threads(&units.collect::<Vec<_>>(), is_in_small_units);
+        let mut squares = squares.into_iter();
+        for index in alike {
+            found[index] = squares.by_ref().take(buffers[index].units.len()).collect();
+        }
+    }
+    found
+}
+
+/// The sum of squares of each tensor. With `by_threads`, each of libtorch's threads has some of them.
+fn squares_by_threads(units: &[Tensor], by_threads: bool) -> Vec<f64> {
+    if let Some(squares) = fused_squares(units) {
+        return squares;
+    }
+    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+    if threads == 1 || !by_threads || units.is_empty() {
+        return squares(units);
+    }
+    let share = units.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let start = |units: &[Tensor]| {
+            // Tensors go from thread to thread, and are not shared by them.
+            let units = units.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+            scope.spawn(move || tch::no_grad(|| squares(&units)))
+        };
+        let workers = units.chunks(share).map(start).collect::<Vec<_>>();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<f64>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect()
+    })
 }
 
 /// A part of a tensor of an optimizer's state, for a checkpoint.
@@ -372,24 +403,58 @@ mod tests {
 
     #[test]
     fn squares_do_not_depend_on_threads_or_on_the_owner() {
-        let elements = 5 * CPU_UNIT - 3;
-        let gradient = Tensor::arange(elements, (Kind::Float, Device::Cpu)).sin();
+        let sizes = [5 * CPU_UNIT - 3, 7, 2 * CPU_UNIT];
+        let gradients =
+            sizes.map(|elements| Tensor::arange(elements, (Kind::Float, Device::Cpu)).sin());
+        // The squares of each buffer, in the order of its elements.
         let squares_in = |world_size: usize| {
-            let ranges = ranges(elements, &mut vec![0; world_size]);
-            let of = |range: &Range<i64>| FlatBuffer {
-                weights: gradient.shallow_clone(),
-                gradient: part(&gradient, range),
-                members: Vec::new(),
-                ranges: ranges.clone(),
-                units: local(&units(range, Device::Cpu), range),
+            let ranges = sizes.map(|elements| ranges(elements, &mut vec![0; world_size]));
+            let of = |rank: usize| {
+                let of_buffer = |(gradient, ranges): (&Tensor, &Vec<Range<i64>>)| FlatBuffer {
+                    weights: gradient.shallow_clone(),
+                    gradient: part(gradient, &ranges[rank]),
+                    members: Vec::new(),
+                    ranges: ranges.clone(),
+                    units: local(&units(&ranges[rank], Device::Cpu), &ranges[rank]),
+                };
+                let buffers = gradients.iter().zip(&ranges).map(of_buffer).collect::<Vec<_>>();
+                squares_of_units(&buffers)
             };
-            ranges.iter().flat_map(|range| of(range).squares()).collect::<Vec<_>>()
+            let all = (0..world_size).map(of).collect::<Vec<_>>();
+            let joined = |buffer: usize| {
+                all.iter().flat_map(|of_rank| of_rank[buffer].clone()).collect::<Vec<_>>()
+            };
+            [0, 1, 2].map(joined)
         };
         tch::set_num_threads(1);
         let alone = squares_in(1);
         tch::set_num_threads(3);
         assert!(squares_in(1) == alone && squares_in(3) == alone && squares_in(8) == alone);
-        let exact = gradient.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[]);
-        assert!((alone.iter().sum::<f64>() / exact - 1.0).abs() < 1e-12);
+        for (gradient, alone) in gradients.iter().zip(alone) {
+            let exact = gradient.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[]);
+            assert!((alone.iter().sum::<f64>() / exact - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn buffers_of_several_kinds_keep_their_own_squares() {
+        // Units between neighbors of `cuts`.
+        let buffer = |kind: Kind, cuts: &[i64]| {
+            let units = cuts.windows(2).map(|pair| pair[0]..pair[1]).collect();
+            let gradient = Tensor::full([cuts[cuts.len() - 1]], 2.0, (kind, Device::Cpu));
+            let weights = gradient.shallow_clone();
+            FlatBuffer { weights, gradient, members: Vec::new(), ranges: Vec::new(), units }
+        };
+        let large = CPU_UNIT + 1;
+        let buffers = [
+            buffer(Kind::BFloat16, &[0, 1, 3]),
+            buffer(Kind::Float, &[0, large]),
+            buffer(Kind::BFloat16, &[0, 5]),
+            buffer(Kind::Float, &[0]),
+            buffer(Kind::Float, &[0, 4]),
+        ];
+        let found = squares_of_units(&buffers);
+        let large = 4.0 * large as f64;
+        assert_eq!(found, [vec![4.0, 8.0], vec![large], vec![20.0], vec![], vec![16.0]]);
     }
 }
