@@ -49,7 +49,8 @@ impl Default for AdamWConfig {
 /// Source: (ADAMW-1) in [the book](../../../book/math.html#optimizer), in the order of operations of `torch.optim.AdamW`.
 ///
 /// The parameters become views of the buffers. So build the optimizer before other code keeps views
-/// of their storage. Drop an optimizer before building another one of the same parameters.
+/// of their storage. A learner of several workers [shares](Optimizer::shard) it, and moves the weights to other buffers. So build that
+/// one before as well. Drop an optimizer before building another one of the same parameters.
 ///
 /// ```
 /// use hint_grpo::Optimizer;
@@ -99,40 +100,44 @@ impl AdamW {
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
-        let steps = self.steps as f64;
+        let (steps, config) = (self.steps as f64, &self.config);
         for bucket in &mut self.buckets {
-            if self.shard.is_some() {
-                bucket.borrow_gradient()?;
-            } else {
+            if self.shard.is_none() {
                 bucket.layout.gather_gradients();
+                update_bucket(bucket, steps, learning_rate, config)?;
+                continue;
             }
-            let learning_rate = learning_rate * bucket.layout.lr_multiplier;
-            if FastPath::AdamW.is_taken(bucket.layout.device()) {
-                let step = AdamWStep {
-                    learning_rate,
-                    beta1: self.config.beta1,
-                    beta2: self.config.beta2,
-                    weight_decay: bucket.layout.weight_decay,
-                    epsilon: self.config.epsilon,
-                };
-                update_fused(bucket, steps, &step)?;
-            } else {
-                let factors = Factors {
-                    decay: 1.0 - learning_rate * bucket.layout.weight_decay,
-                    step_size: learning_rate / (1.0 - self.config.beta1.powf(steps)),
-                    second_correction: (1.0 - self.config.beta2.powf(steps)).sqrt(),
-                };
-                let config = self.config;
-                bucket.for_each_chunk(|chunk, scratch| {
-                    update_chunk(chunk, scratch, &config, &factors)
-                })?;
-            }
-            if self.shard.is_some() {
-                bucket.return_gradient();
-            }
+            let borrowed = bucket.borrow_gradient();
+            let updated =
+                borrowed.and_then(|()| update_bucket(bucket, steps, learning_rate, config));
+            // After an error as well, so that the learner can free the memory.
+            bucket.return_gradient();
+            updated?;
         }
         Ok(())
     }
+}
+
+/// (ADAMW-1) on a bucket that has its gradient, in place.
+fn update_bucket(
+    bucket: &mut Bucket,
+    steps: f64,
+    learning_rate: f64,
+    config: &AdamWConfig,
+) -> Result<(), TchError> {
+    let learning_rate = learning_rate * bucket.layout.lr_multiplier;
+    let AdamWConfig { beta1, beta2, epsilon, .. } = *config;
+    let weight_decay = bucket.layout.weight_decay;
+    if FastPath::AdamW.is_taken(bucket.layout.device()) {
+        let step = AdamWStep { learning_rate, beta1, beta2, weight_decay, epsilon };
+        return update_fused(bucket, steps, &step);
+    }
+    let factors = Factors {
+        decay: 1.0 - learning_rate * weight_decay,
+        step_size: learning_rate / (1.0 - beta1.powf(steps)),
+        second_correction: (1.0 - beta2.powf(steps)).sqrt(),
+    };
+    bucket.for_each_chunk(|chunk, scratch| update_chunk(chunk, scratch, config, &factors))
 }
 
 /// The buffers of parameters. Several processes or virtual workers share many of them. So a backward pass completes the
@@ -224,6 +229,8 @@ impl Optimizer for AdamW {
 
     fn shard(&mut self, shard: Shard) -> Option<Vec<FlatBuffer>> {
         if self.shard != Some(shard) {
+            let holds_all = self.shard.is_none_or(|old| old.world_size == 1);
+            assert!(holds_all || self.steps == 0, "other processes hold a part of the state");
             // Before the first step the policy may have other weights by now.
             let state = (self.steps > 0).then(|| self.state());
             let grouped = self.buckets.iter().flat_map(|bucket| bucket.layout.grouped());

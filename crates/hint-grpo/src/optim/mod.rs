@@ -115,7 +115,8 @@ pub trait Optimizer: Send {
     }
 
     /// Keeps the state of a part of the weights alone, that of one process among several. The learner calls it once,
-    /// before the first step, in a run that processes or virtual workers share.
+    /// before the first step, in a run that processes or virtual workers share. An optimizer of which other processes hold a part
+    /// cannot be cut in another way after a step.
     ///
     /// From then on [`Optimizer::step`] updates the own ranges of the buffers alone, from [`FlatBuffer::gradient`]. The
     /// learner makes room for the gradients of the parameters, and exchanges the new weights. The smaller the buffers are, the

@@ -2,7 +2,7 @@
 
 use hint_grpo::optim::{
     AdafactorConfig, AdamW, AdamWConfig, AlgorithmConfig, MuonConfig, OptimizerConfig,
-    ParameterGroup, SgdConfig, clip_grad_norm,
+    ParameterGroup, SgdConfig, Shard, clip_grad_norm,
 };
 use hint_grpo::{GrpoError, Optimizer};
 use hint_policy::Parameter;
@@ -41,6 +41,16 @@ fn a_restored_optimizer_goes_on_bit_for_bit() {
     }
     assert_eq!(values(&straight), values(&resumed));
     assert!(values(&straight)[0] > 0.3 && values(&straight)[1] < 9.7);
+}
+
+#[test]
+#[should_panic(expected = "other processes hold a part of the state")]
+fn a_state_of_which_others_hold_a_part_is_not_cut_in_another_way() {
+    let mut optimizer = AdamW::new(vec![parameter(&[0.0, 10.0])], AdamWConfig::default());
+    // So few weights belong to the first process alone.
+    optimizer.shard(Shard { rank: 1, world_size: 2 });
+    optimizer.step(0.1).expect("nothing to update");
+    optimizer.shard(Shard { rank: 0, world_size: 2 });
 }
 
 #[test]
