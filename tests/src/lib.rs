@@ -30,16 +30,27 @@ const DIGIT: u32 = 4;
 /// Sets the process to one thread. The operations are too small for more, and idle threads of one
 /// test would spin on cores that another one needs.
 pub fn tiny_policy(seed: u64) -> CausalLm {
+    llama(16, 0.3, seed)
+}
+
+/// As [`tiny_policy`] in 64 dimensions: about 75 000 weights, which are four units of 24 576 at most. So several processes
+/// hold a part of the optimizer's state.
+pub fn wide_policy(seed: u64) -> CausalLm {
+    llama(64, 0.2, seed)
+}
+
+/// A Llama of 2 layers over 16 tokens, with seeded weights.
+fn llama(hidden_size: usize, initializer_range: f64, seed: u64) -> CausalLm {
     tch::set_num_threads(1);
     let config = ModelConfig {
-        hidden_size: 16,
-        intermediate_size: 32,
+        hidden_size,
+        intermediate_size: 2 * hidden_size,
         num_hidden_layers: 2,
         num_attention_heads: 2,
         num_key_value_heads: 1,
-        head_dim: 8,
+        head_dim: hidden_size / 2,
         max_position_embeddings: 64,
-        initializer_range: 0.3,
+        initializer_range,
         ..ModelConfig::small(Architecture::Llama, 16)
     };
     CausalLm::init(&config, seed, device()).expect("the configuration is valid")

@@ -9,10 +9,11 @@ use hint_dist::{Collective, Single, Threads};
 use hint_grpo::objective::Aggregation;
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Trainer};
-use hint_policy::config::Architecture;
-use hint_policy::{CausalLm, LoraConfig, ModelConfig, SharedPolicy};
+use hint_policy::{CausalLm, LoraConfig, SharedPolicy};
 use hint_rollout::Problem;
-use hint_tests::{StopAfter, bytes, config, device, lenient_rubric, parts, problems, tiny_policy};
+use hint_tests::{
+    StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, wide_policy,
+};
 use serde_json::json;
 
 mod failing;
@@ -40,23 +41,6 @@ struct Scenario {
     /// So many weights that several processes hold a part of the optimizer's state.
     wide: bool,
     stop: Option<u64>,
-}
-
-/// A policy of about 75 000 weights, which are four units of 24 576 at most.
-fn wide_policy(seed: u64) -> CausalLm {
-    tch::set_num_threads(1);
-    let config = ModelConfig {
-        hidden_size: 64,
-        intermediate_size: 128,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 32,
-        max_position_embeddings: 64,
-        initializer_range: 0.2,
-        ..ModelConfig::small(Architecture::Llama, 16)
-    };
-    CausalLm::init(&config, seed, device()).expect("the configuration is valid")
 }
 
 impl Scenario {
