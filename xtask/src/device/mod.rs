@@ -82,11 +82,17 @@ const WITH_NCCL: [&str; 5] =
 
 impl Device<'_> {
     fn checks(&self, form: Form) -> Result<()> {
-        reach::check(self)?;
-        self.models(form)?;
-        work::check(self)?;
-        programs::check(self, form)?;
-        memory::check(self, form)?;
+        // The programs compute on one core most of the time.
+        let (counted, run) = std::thread::scope(|scope| {
+            let counted = scope.spawn(|| self.counted(form));
+            let run = programs::check(self, form).and_then(|()| memory::check(self, form));
+            let counted = counted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (counted, run)
+        });
+        if let (Err(_), Err(second)) = (&counted, &run) {
+            eprintln!("error: {second:#}");
+        }
+        counted.and(run)?;
         match form {
             Form::Short => Ok(()),
             Form::Full => {
@@ -97,6 +103,13 @@ impl Device<'_> {
                 self.script("device/check_nccl.sh")
             }
         }
+    }
+
+    /// The libraries that are loaded, the models, and the work of a step.
+    fn counted(&self, form: Form) -> Result<()> {
+        reach::check(self)?;
+        self.models(form)?;
+        work::check(self)
     }
 
     /// A prepared check of real GPUs, on the emulated one. Its Python takes torch from beside libtorch.
