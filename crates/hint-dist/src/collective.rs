@@ -1,6 +1,7 @@
 //! The contract of a rank of a process group.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
@@ -50,6 +51,13 @@ pub trait Collective: Debug + Send + Sync {
 
     /// Waits until every rank is here.
     fn barrier(&self) -> Result<(), CollectiveError>;
+
+    /// A second group of the same ranks, whose operations another thread may call while this thread calls those of this one.
+    /// All ranks call it, and every call returns the same group. If one of the two fails, or is aborted, both have failed.
+    /// It needs no [`shutdown`](Self::shutdown), and is of no use after that of this one. By default there is none.
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        Err(CollectiveError::backend("open a second group", "this one has no `duplicate`"))
+    }
 
     /// Why the group is of no use any more, if that is known. Asks nobody and does not wait, so that another thread can
     /// watch the group while this one computes.

@@ -32,7 +32,8 @@
 //! });
 //! ```
 //!
-//! With `Gloo`, tensors of a GPU are carried through host memory.
+//! Two threads of a process may exchange at the same time: the second one over the [duplicate](Collective::duplicate) of the
+//! group. With `Gloo`, tensors of a GPU are carried through host memory.
 
 mod collective;
 mod error;

@@ -269,6 +269,11 @@ impl Collective for Nccl {
         self.gloo.barrier()
     }
 
+    /// Over Gloo alone: tensors of GPUs travel through host memory there.
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        self.gloo.duplicate()
+    }
+
     fn failure(&self) -> Option<CollectiveError> {
         self.gloo.failure()
     }

@@ -1,5 +1,7 @@
 //! One process alone.
 
+use std::sync::Arc;
+
 use tch::Tensor;
 
 use crate::collective::{Collective, Operation, Signature};
@@ -44,5 +46,9 @@ impl Collective for Single {
 
     fn barrier(&self) -> Result<(), CollectiveError> {
         Ok(())
+    }
+
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        Ok(Arc::new(Self))
     }
 }

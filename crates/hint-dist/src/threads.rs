@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
@@ -25,6 +25,10 @@ use crate::error::CollectiveError;
 pub struct Threads {
     rank: usize,
     group: Arc<Group>,
+    /// 0, or more for a [duplicate](Collective::duplicate).
+    line: u32,
+    /// The duplicate, once somebody asked for it.
+    duplicate: OnceLock<Arc<Self>>,
     /// Operations called so far.
     calls: AtomicU64,
     is_shut_down: AtomicBool,
@@ -40,8 +44,8 @@ struct Group {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The tensors of the ranks, by the number of the operation.
-    calls: BTreeMap<u64, PendingCall>,
+    /// The tensors of the ranks, by the line and the number of the operation.
+    calls: BTreeMap<(u32, u64), PendingCall>,
     failure: Option<CollectiveError>,
 }
 
@@ -58,19 +62,24 @@ impl Threads {
     pub fn group(world_size: usize, timeout: Duration) -> Vec<Self> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let group = Arc::new(Group { world_size, timeout, state, changed });
-        let member = |rank| Self {
+        (0..world_size).map(|rank| Self::on_line(0, rank, &group)).collect()
+    }
+
+    fn on_line(line: u32, rank: usize, group: &Arc<Group>) -> Self {
+        Self {
             rank,
-            group: Arc::clone(&group),
+            group: Arc::clone(group),
+            line,
+            duplicate: OnceLock::new(),
             calls: AtomicU64::new(0),
             is_shut_down: AtomicBool::new(false),
-        };
-        (0..world_size).map(member).collect()
+        }
     }
 
     /// Brings `input` to the next operation, and returns what every rank brought.
     fn gather_call(&self, call: Signature, input: &Tensor) -> Result<Vec<Tensor>, CollectiveError> {
         let Group { world_size, timeout, changed, .. } = &*self.group;
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let number = (self.line, self.calls.fetch_add(1, Ordering::Relaxed));
         // The caller may change its tensor while others still read it.
         let own = input.detach().copy();
         let mut state = self.group.lock();
@@ -170,6 +179,12 @@ impl Collective for Threads {
         self.gather_call(Signature::barrier(), &nothing).map(|_| ())
     }
 
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let open = || Arc::new(Self::on_line(self.line + 1, self.rank, &self.group));
+        let duplicate = self.duplicate.get_or_init(open);
+        Ok(Arc::clone(duplicate) as Arc<dyn Collective>)
+    }
+
     fn failure(&self) -> Option<CollectiveError> {
         self.group.lock().failure.clone()
     }
@@ -187,7 +202,7 @@ impl Collective for Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if !self.is_shut_down.load(Ordering::Relaxed) {
+        if self.line == 0 && !self.is_shut_down.load(Ordering::Relaxed) {
             self.abort("it left before the end");
         }
     }

@@ -1,14 +1,14 @@
 //! Processes on one or more machines, over the Gloo of libtorch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
 pub(crate) use self::connect::in_thread;
 use self::connect::{attempt, connect_all, open_store, wait_for_ranks};
-use self::monitor::{Cause, Monitor, StoreWatchdog};
+use self::monitor::{Cause, Line, Monitor, StoreWatchdog};
 pub use self::rendezvous::{Rendezvous, Timeouts};
 use crate::collective::{Collective, Encoded, Operation, Signature, bytes, len};
 use crate::error::CollectiveError;
@@ -42,10 +42,13 @@ pub struct Gloo {
     timeouts: Timeouts,
     /// There until this is dropped.
     group: Option<Mutex<Group>>,
-    monitor: Monitor,
+    /// That of the duplicate as well.
+    monitor: Arc<Monitor>,
+    line: Line,
+    /// The second line, once somebody asked for it.
+    duplicate: Mutex<Option<Arc<Self>>>,
     is_shut_down: AtomicBool,
     /// Where the ranks meet, and the prefix of the keys of this attempt.
-    #[cfg(feature = "nccl")]
     meeting: (Rendezvous, String),
 }
 
@@ -86,17 +89,44 @@ impl Gloo {
             })
             // A failure that is known to the others is the same on every rank.
             .map_err(|error| monitor.fail(error))?;
-        let group = Some(Mutex::new(group));
-        Ok(Self {
+        let meeting = (rendezvous.clone(), attempt);
+        Ok(Self::of(group, Line::First, Arc::new(monitor), timeouts, meeting))
+    }
+
+    fn of(
+        group: Group,
+        line: Line,
+        monitor: Arc<Monitor>,
+        timeouts: Timeouts,
+        meeting: (Rendezvous, String),
+    ) -> Self {
+        let Rendezvous { rank, world_size, .. } = meeting.0;
+        Self {
             rank,
             world_size,
             timeouts,
-            group,
+            group: Some(Mutex::new(group)),
             monitor,
+            line,
+            duplicate: Mutex::default(),
             is_shut_down: AtomicBool::new(false),
-            #[cfg(feature = "nccl")]
-            meeting: (rendezvous.clone(), attempt),
-        })
+            meeting,
+        }
+    }
+
+    /// Connects to the other ranks once more.
+    fn connect_again(&self) -> Result<Self, CollectiveError> {
+        if self.line == Line::Second {
+            return Err(CollectiveError::backend("open a second group", "this one is the second"));
+        }
+        let connect = || {
+            let (store, host) = (self.second_store("second")()?, self.meeting.0.reached_at()?);
+            let (ranks, mut waited) = ((self.rank, self.world_size), Duration::ZERO);
+            connect_all(store, ranks, host, &self.monitor, (&mut waited, self.timeouts))
+        };
+        let group = connect().map_err(|error| self.monitor.fail(error))?;
+        let (monitor, meeting) = (Arc::clone(&self.monitor), self.meeting.clone());
+        Ok(Self::of(group, Line::Second, monitor, self.timeouts, meeting))
     }
 
     /// Carries out an operation on tensors of the CPU, once every rank is there and calls the same.
@@ -122,7 +152,7 @@ impl Gloo {
         let closed = || CollectiveError::backend("call an operation", "the group is closed");
         let group = self.group.as_ref().ok_or_else(closed)?;
         let group = group.lock().unwrap_or_else(PoisonError::into_inner);
-        self.monitor.count_call();
+        self.monitor.count_call(self.line);
         let own = Tensor::from_slice(&call.encode());
         let elements = len(own.numel() * self.world_size);
         let all = Tensor::zeros([elements], (Kind::Int64, Device::Cpu));
@@ -155,7 +185,8 @@ impl Gloo {
             waited += SLICE;
             if waited >= self.timeouts.operation {
                 let late = CollectiveError::late(Vec::new(), self.timeouts.operation);
-                return Err(self.monitor.suspect(Cause::Late(self.timeouts.operation), late));
+                let cause = Cause::Late(self.timeouts.operation, self.line);
+                return Err(self.monitor.suspect(cause, late));
             }
         }
         Ok(())
@@ -168,13 +199,16 @@ impl Gloo {
     }
 
     /// Connects to the store once more, for keys that begin with `name`. May be called from any thread.
-    #[cfg(feature = "nccl")]
     pub(crate) fn second_store(
         &self,
         name: &'static str,
     ) -> impl FnOnce() -> Result<crate::ffi::Store, CollectiveError> + Send + 'static + use<> {
         let ((rendezvous, attempt), timeout) = (self.meeting.clone(), self.timeouts.rendezvous);
         move || open_store(&rendezvous, false, &format!("{attempt}/{name}"), timeout)
+    }
+
+    fn lock_duplicate(&self) -> MutexGuard<'_, Option<Arc<Self>>> {
+        self.duplicate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a rank that is alive may take.
@@ -238,6 +272,15 @@ impl Collective for Gloo {
         self.match_call(Signature::barrier()).map(|_| ())
     }
 
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let mut duplicate = self.lock_duplicate();
+        let second = match &*duplicate {
+            Some(second) => Arc::clone(second),
+            None => Arc::clone(duplicate.insert(Arc::new(self.connect_again()?))),
+        };
+        Ok(second)
+    }
+
     fn failure(&self) -> Option<CollectiveError> {
         self.monitor.failure()
     }
@@ -253,6 +296,9 @@ impl Collective for Gloo {
     fn shutdown(&self) -> Result<(), CollectiveError> {
         self.barrier()?;
         self.is_shut_down.store(true, Ordering::Relaxed);
+        if let Some(second) = &*self.lock_duplicate() {
+            second.is_shut_down.store(true, Ordering::Relaxed);
+        }
         self.monitor.stop();
         Ok(())
     }
@@ -260,10 +306,17 @@ impl Collective for Gloo {
 
 impl Drop for Gloo {
     fn drop(&mut self) {
-        if !self.is_shut_down.load(Ordering::Relaxed) {
-            self.abort("it left before the end");
+        let is_left = !self.is_shut_down.load(Ordering::Relaxed);
+        if is_left {
             // Closing it would wait for operations that never end.
             std::mem::forget(self.group.take());
+        }
+        if self.line == Line::Second {
+            // The first line watches, and tells the others.
+            return;
+        }
+        if is_left {
+            self.abort("it left before the end");
         }
         self.monitor.join();
     }

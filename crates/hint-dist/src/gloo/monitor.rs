@@ -36,11 +36,18 @@ const GONE: &str = "gone";
 pub(super) enum Cause {
     /// A connection broke.
     Lost,
-    /// Somebody did not come in this time.
-    Late(Duration),
+    /// Somebody did not come to an operation of this line in this time.
+    Late(Duration, Line),
     /// NCCL gave up here, for this reason. It says the same of a rank that ended and of a fault of this one.
     #[cfg(feature = "nccl")]
     Gpu(String),
+}
+
+/// The group of the connections, or its duplicate for another thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    First,
+    Second,
 }
 
 /// Watches the other ranks from a thread.
@@ -66,8 +73,8 @@ pub(super) struct StoreWatchdog {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Operations that this rank has come to.
-    calls: AtomicU64,
+    /// Operations that this rank has come to, by line.
+    calls: [AtomicU64; 2],
     /// Heartbeats that the store took. It answers without a limit of time where its process stands still.
     ticks: AtomicU64,
 }
@@ -112,7 +119,7 @@ impl Monitor {
     ) -> Result<Self, CollectiveError> {
         let Rendezvous { rank, world_size, external_store, .. } = *rendezvous;
         store.put_first(FAILURE, "")?;
-        store.set(&beat(rank), "0 0")?;
+        store.set(&beat(rank), "0 0 0")?;
         let shared = Arc::<Shared>::default();
         let store_of = if external_store { Vec::new() } else { vec![0] };
         let thread = HeartbeatThread {
@@ -158,9 +165,9 @@ impl Monitor {
         Some(state.failure.get_or_insert_with(ended).clone())
     }
 
-    /// This rank has come to its next operation.
-    pub(super) fn count_call(&self) {
-        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+    /// This rank has come to its next operation of a line.
+    pub(super) fn count_call(&self, line: Line) {
+        self.shared.calls[line as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells the others what is wrong. Returns what they all hold to be wrong: what was found first.
@@ -228,9 +235,13 @@ struct Beat {
 }
 
 impl Beat {
-    /// Operations that the rank had come to.
-    fn calls(&self) -> u64 {
-        self.text.split(' ').nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
+    /// Operations of a line that the rank had come to.
+    fn calls(&self, line: Line) -> u64 {
+        self.text
+            .split(' ')
+            .nth(1 + line as usize)
+            .and_then(|calls| calls.parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -287,8 +298,9 @@ impl HeartbeatThread {
             self.store.set_timeout(Duration::from_secs(5))?;
         }
         self.ticks += 1;
-        let calls = self.shared.calls.load(Ordering::Relaxed);
-        self.store.set(&beat(self.rank), &format!("{} {calls}", self.ticks))?;
+        let [first, second] = &self.shared.calls;
+        let (first, second) = (first.load(Ordering::Relaxed), second.load(Ordering::Relaxed));
+        self.store.set(&beat(self.rank), &format!("{} {first} {second}", self.ticks))?;
         self.shared.ticks.fetch_add(1, Ordering::Relaxed);
         let known = self.store.get(FAILURE)?.filter(|text| !text.is_empty());
         if let Some(text) = known {
@@ -329,15 +341,15 @@ impl HeartbeatThread {
         let Some(cause) = cause else { return Ok(None) };
         self.suspected += 1;
         let dead = silent(SILENT);
-        let late = || {
-            let own = self.shared.calls.load(Ordering::Relaxed);
+        let late = |line: Line| {
+            let own = self.shared.calls[line as usize].load(Ordering::Relaxed);
             let others = (0..world_size).filter(|rank| *rank != self.rank);
-            others.filter(|rank| self.beats[*rank].calls() < own).collect()
+            others.filter(|rank| self.beats[*rank].calls(line) < own).collect()
         };
         let is_unexplained = self.suspected > UNEXPLAINED;
         Ok(match cause {
             _ if !dead.is_empty() => Some(CollectiveError::ended(dead)),
-            Cause::Late(timeout) => Some(CollectiveError::late(late(), timeout)),
+            Cause::Late(timeout, line) => Some(CollectiveError::late(late(line), timeout)),
             Cause::Lost => is_unexplained.then(|| CollectiveError::ended(Vec::new())),
             #[cfg(feature = "nccl")]
             Cause::Gpu(reason) => {

@@ -79,6 +79,39 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             operations(&member)?;
             member.shutdown()
         }
+        "duplicate" => {
+            let member = Gloo::connect(&rendezvous, timeouts)?;
+            let second = member.duplicate()?;
+            second.duplicate().expect_err("one is enough");
+            let again = member.duplicate()?;
+            std::thread::scope(|scope| {
+                let beside = scope.spawn(|| (0..20).try_for_each(|_| operations(&*second)));
+                (0..20).try_for_each(|_| operations(&member))?;
+                beside.join().expect("no panic")
+            })?;
+            // It is the same one, whose operations go on where they were.
+            again.barrier()?;
+            member.shutdown()
+        }
+        // A rank that came to all operations of the group does not come to one of the duplicate.
+        "late beside" => {
+            let deadline = Duration::from_secs(4);
+            let member = Gloo::connect(&rendezvous, timeouts.with_operation(deadline))?;
+            let second = member.duplicate()?;
+            member.barrier()?;
+            while is(2) && member.failure().is_none() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            second.barrier()
+        }
+        "abort beside" => {
+            let member = Gloo::connect(&rendezvous, timeouts)?;
+            let second = member.duplicate()?;
+            if is(1) {
+                second.abort("no memory");
+            }
+            member.barrier()
+        }
         "mismatch" => {
             let member = Gloo::connect(&rendezvous, timeouts)?;
             let mut tensor = Tensor::zeros([if is(1) { 50 } else { 4 }], FLOAT);
@@ -235,6 +268,16 @@ fn every_rank_finds_the_same() {
         // The rank that was killed could not say what it found.
         let told = if rank == 1 { 5 } else { 6 };
         assert_eq!(found, expected[..told], "rank {rank}");
+    }
+}
+
+#[test]
+fn a_duplicate_goes_its_own_way_and_fails_with_its_group() {
+    let found = processes(3, &["duplicate", "late beside", "abort beside"]);
+    let late = peer(&[2], PeerState::Late { seconds: 4 });
+    let failed = peer(&[1], PeerState::Failed { reason: "no memory".to_owned() });
+    for (rank, found) in found.into_iter().enumerate() {
+        assert_eq!(found, [Ok(()), late.clone(), failed.clone()], "rank {rank}");
     }
 }
 

@@ -133,6 +133,35 @@ fn a_late_rank_is_named_on_every_rank() {
 }
 
 #[test]
+fn a_duplicate_goes_its_own_way_and_fails_with_its_group() {
+    let found = on_threads(2, Duration::from_secs(20), |member| {
+        let (second, rank) = (member.duplicate()?, member.rank());
+        let own = u8::try_from(rank).expect("small");
+        let both = std::thread::scope(|scope| {
+            let beside = scope.spawn(|| {
+                let first = second.all_gather_bytes(&[own])?;
+                Ok::<_, CollectiveError>((first, second.all_gather_bytes(&[own + 2])?))
+            });
+            // Rank 1 comes to its own operations when the other thread has done its own.
+            let beside = if rank == 1 { Ok(beside.join()) } else { Err(beside) };
+            let here = member.all_gather_bytes(&[own + 4]);
+            let beside =
+                beside.unwrap_or_else(std::thread::ScopedJoinHandle::join).expect("no panic");
+            Ok::<_, CollectiveError>((beside?, here?))
+        })?;
+        assert_eq!(
+            both,
+            ((vec![vec![0], vec![1]], vec![vec![2], vec![3]]), vec![vec![4], vec![5]])
+        );
+        if rank == 1 {
+            second.abort("no memory");
+        }
+        member.barrier()
+    });
+    all_find(&failed(1, "no memory"), found);
+}
+
+#[test]
 fn ranks_that_call_different_operations_find_the_same_mismatch() {
     let found = on_threads(3, Duration::from_secs(20), |member| {
         let len = if member.rank() == 1 { 5 } else { 4 };
