@@ -36,6 +36,11 @@ impl DataParallel {
         Self { collective, workers }
     }
 
+    /// The same processes, for a thread that samples while this one trains. All of them call it.
+    pub(crate) fn duplicate(&self) -> Result<Self, GrpoError> {
+        Ok(Self::new(self.collective.duplicate()?, self.workers))
+    }
+
     pub(crate) fn collective(&self) -> &dyn Collective {
         &*self.collective
     }
@@ -150,6 +155,10 @@ impl Peers for DataParallel {
     fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
         let failed = |error| RolloutError::other("the exchange with other processes", error);
         self.collective.all_gather_bytes(&bytes).map_err(failed)
+    }
+
+    fn abort(&self, reason: &str) {
+        self.collective.abort(reason);
     }
 }
 

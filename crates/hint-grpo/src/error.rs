@@ -1,9 +1,11 @@
 //! Errors of this crate.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use hint_dist::CollectiveError;
 use hint_rollout::error::Violations;
 
 /// A configuration is invalid; the message names every violated field.
@@ -327,6 +329,29 @@ impl GrpoError {
         let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
         Self::Panicked { message: message.unwrap_or_default() }
+    }
+
+    /// The error and its causes, in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+
+    /// Whether an exchange with other processes failed.
+    pub(crate) fn comes_from_others(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if error.is::<CollectiveError>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        matches!(self, Self::Collective(_))
     }
 
     /// The error of a libtorch call that failed in `operation`:

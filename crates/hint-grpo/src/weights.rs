@@ -36,6 +36,19 @@ impl WeightSource for SharedWeights<'_> {
     }
 }
 
+/// Weights that the first of several processes has, whose engine takes them up for all.
+pub(crate) struct ForeignWeights(pub(crate) PolicyVersion);
+
+impl WeightSource for ForeignWeights {
+    fn version(&self) -> PolicyVersion {
+        self.0
+    }
+
+    fn write_checkpoint(&self, _dir: &Path, _head: HeadWeights) -> Result<(), RolloutError> {
+        Err(RolloutError::other("the weights", "the first process alone has a copy of them"))
+    }
+}
+
 /// Weights of one version, apart from the policy, which trains on.
 #[derive(Debug)]
 pub(crate) struct NewWeights {

@@ -1,11 +1,8 @@
 //! Configurations of a run ahead: those that are refused, the correction for the age of weights.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
 
-use hint_dist::Threads;
 use hint_grpo::objective::{ImportanceCorrection, ImportanceLevel};
 use hint_grpo::{
     GrpoConfig, Hints, Observer, Parts, Rewards, RunBuilder, StepReport, Trainer, Warning,
@@ -59,22 +56,6 @@ fn a_run_ahead_is_refused_where_it_cannot_be_right() {
     stale.validate().expect("nothing is older");
     stale.run.ahead = u64::MAX;
     stale.validate().expect_err("a number that large is an error, not an overflow");
-}
-
-#[test]
-fn several_processes_are_refused_by_name() {
-    let found = std::thread::scope(|scope| {
-        let build = |member: Threads| {
-            let builder = build(&run_config(1), nothing()).builder.collective(Arc::new(member));
-            builder.build().expect_err("it is refused").to_string()
-        };
-        let members = Threads::group(2, Duration::from_mins(2)).into_iter();
-        let threads = members.map(|member| scope.spawn(move || build(member))).collect::<Vec<_>>();
-        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
-    });
-    for found in found {
-        assert!(found.contains("must be 0 where several processes share the run"), "{found}");
-    }
 }
 
 #[test]

@@ -20,9 +20,10 @@ const RANKS: usize = 2;
 /// A rank whose operation number `at` fails before the others hear of it.
 #[derive(Debug)]
 struct Failing {
-    inner: Threads,
+    inner: Arc<dyn Collective>,
     at: Option<usize>,
-    calls: AtomicUsize,
+    /// Those of a duplicate as well.
+    calls: Arc<AtomicUsize>,
 }
 
 impl Failing {
@@ -65,6 +66,11 @@ impl Collective for Failing {
         self.inner.barrier()
     }
 
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let (inner, calls) = (self.inner.duplicate()?, Arc::clone(&self.calls));
+        Ok(Arc::new(Self { inner, at: self.at, calls }))
+    }
+
     fn failure(&self) -> Option<CollectiveError> {
         self.inner.failure()
     }
@@ -84,7 +90,7 @@ fn run_failing(
 ) -> Ended {
     let one_of = |member: Threads| {
         let at = fails.filter(|(rank, _)| *rank == member.rank()).map(|(_, at)| at);
-        let member = Arc::new(Failing { inner: member, at, calls: AtomicUsize::new(0) });
+        let member = Arc::new(Failing { inner: Arc::new(member), at, calls: Arc::default() });
         let result = run(Arc::clone(&member) as Arc<dyn Collective>);
         if result.is_ok() {
             member.inner.shutdown().expect("all ranks leave");
@@ -205,6 +211,13 @@ fn a_run_that_samples_survives_a_group_that_fails_at_many_operations() {
     config.run.checkpoint_every = 1;
     config.evaluation.every = 1;
     fail_at_every((37, 2), |dir, stop, collective| {
+        let scenario = Scenario { lora: false, wide: true, stop };
+        scenario.run(&config, dir, collective)
+    });
+    // Operations of two threads, in an order that timing decides.
+    config.run.ahead = 1;
+    config.run.steps = 3;
+    fail_at_every((61, 2), |dir, stop, collective| {
         let scenario = Scenario { lora: false, wide: true, stop };
         scenario.run(&config, dir, collective)
     });

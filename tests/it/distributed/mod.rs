@@ -8,7 +8,7 @@ use std::time::Duration;
 use hint_dist::{Collective, Single, Threads};
 use hint_grpo::objective::Aggregation;
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
-use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunBuilder, RunDir, Trainer};
+use hint_grpo::{GrpoConfig, GrpoError, Outcome, Parts, RunBuilder, RunDir, Trainer};
 use hint_policy::{CausalLm, LoraConfig, SharedPolicy};
 use hint_rollout::Problem;
 use hint_tests::{
@@ -16,6 +16,7 @@ use hint_tests::{
 };
 use serde_json::json;
 
+mod ahead;
 mod failing;
 mod memory;
 mod processes;
@@ -34,7 +35,7 @@ fn shared_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// A run: whether its policy has adapters, whether it is wide, and the step after which it stops.
+/// A run: whether its policy has adapters, whether it is wide, and the step after which the first process stops it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scenario {
     lora: bool,
@@ -58,17 +59,23 @@ impl Scenario {
     ) -> Result<Trainer, GrpoError> {
         // The weights of the others become those of the first one.
         let seed = if collective.rank() == 0 { 7 } else { 11 };
-        let (policy, reference) = if self.lora {
+        let (policy, reference, copy) = if self.lora {
             let rank = if self.wide { 32 } else { 4 };
             let lora = LoraConfig { rank, dropout: 0.2, ..LoraConfig::default() };
             let policy = self.policy(7).with_lora(&lora, seed)?;
             let reference = policy.base()?;
-            (SharedPolicy::new(policy), SharedPolicy::new(reference))
+            (policy, reference, self.policy(7).with_lora(&lora, seed + 1)?)
         } else {
-            (SharedPolicy::new(self.policy(seed)), SharedPolicy::new(self.policy(seed + 1)))
+            (self.policy(seed), self.policy(seed + 1), self.policy(seed + 2))
         };
-        let parts = parts(&policy, lenient_rubric(), true);
-        let mut builder = Trainer::from_config(config.clone(), parts)?;
+        let [policy, reference, copy] = [policy, reference, copy].map(SharedPolicy::new);
+        let is_ahead = config.run.ahead > 0;
+        let parts = parts(if is_ahead { &copy } else { &policy }, lenient_rubric(), true);
+        let mut builder = Trainer::from_config(config.clone(), Parts { policy, ..parts })?;
+        if is_ahead {
+            // It gets the weights of the policy before it is sampled from.
+            builder = builder.sampler_policy(copy);
+        }
         if config.loss.needs_reference() {
             builder = builder.reference(reference);
         }
@@ -78,7 +85,7 @@ impl Scenario {
         if collective.rank() == 0 {
             builder = builder.run_dir(RunDir::resume_or_create(dir, config)?);
         }
-        if let Some(step) = self.stop {
+        if let Some(step) = self.stop.filter(|_| collective.rank() == 0) {
             builder = builder.observer(StopAfter(step));
         }
         let builder: RunBuilder<_> = builder.held_out(held_out()).collective(collective);

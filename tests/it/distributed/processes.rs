@@ -47,11 +47,23 @@ fn run_config(steps: u64) -> GrpoConfig {
 /// A run whose processes each hold a part of the optimizer's state.
 const RUN: Scenario = Scenario { lora: false, wide: true, stop: None };
 
-/// The run that a child is told: so many steps of [`RUN`], or a preset by its name.
+/// As [`run_config`], sampled ahead.
+fn ahead_config(steps: u64) -> GrpoConfig {
+    let mut config = run_config(steps);
+    config.run.ahead = 1;
+    config.evaluation.every = 2;
+    config
+}
+
+/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, or a preset by its name.
 fn run_of(told: &str) -> (Scenario, GrpoConfig) {
-    match told.parse() {
-        Ok(steps) => (RUN, run_config(steps)),
-        Err(_) => (Scenario::default(), preset(told)),
+    let steps = |text: &str| text.parse::<u64>().ok();
+    if let Some(steps) = steps(told) {
+        return (RUN, run_config(steps));
+    }
+    match told.strip_prefix("ahead-").and_then(steps) {
+        Some(steps) => (RUN, ahead_config(steps)),
+        None => (Scenario::default(), preset(told)),
     }
 }
 
@@ -146,6 +158,17 @@ fn real_processes_end_with_the_bytes_of_one() {
 }
 
 #[test]
+fn real_processes_that_sample_ahead_end_with_the_bytes_of_one() {
+    let whole = RUN.outcome_in(1, &ahead_config(5));
+    for world_size in [2, 3] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        complete(world_size, "ahead-5", dir.path());
+        let what = format!("{world_size} processes, ahead");
+        assert_same(&what, &outcome(dir.path()), &whole);
+    }
+}
+
+#[test]
 fn presets_in_real_processes_end_with_the_bytes_of_one() {
     let names = presets();
     for index in any_seed().permutation(names.len()).into_iter().take(4) {
@@ -169,14 +192,14 @@ struct Round {
     is_found: bool,
 }
 
-/// Starts two processes of the run and kills one of them. `draw` decides which one, and when: within `range` after it began to
+/// Starts two processes of a run and kills one of them. `draw` decides which one, and when: within `range` after it began to
 /// train. In every tenth round, it is while the processes start. The test then ends the other one, as a launcher does. In a
 /// further tenth, that one finds out by itself, which takes seconds.
-fn kill_one(dir: &Path, draw: Seed, kill: u64, range: Duration) -> Round {
+fn kill_one(run: &str, dir: &Path, draw: Seed, kill: u64, range: Duration) -> Round {
     let killed = usize::from(draw.named("rank").unit() < 0.5);
     let (other, is_alone) = (1 - killed, kill % 10 == 4);
     let heartbeat = if is_alone { SHORT_HEARTBEAT } else { HEARTBEAT };
-    let mut children = start(2, &STEPS.to_string(), heartbeat, dir);
+    let mut children = start(2, run, heartbeat, dir);
     let moment = draw.named("moment").unit();
     if kill % 10 == 9 {
         std::thread::sleep(Duration::from_millis(400).mul_f64(moment));
@@ -216,7 +239,7 @@ fn thirty_kills_of_random_ranks_end_with_the_bytes_of_one() {
     for kill in 0..KILLS {
         let is_behind = newest() * KILLS < kill * STEPS;
         range = range.mul_f64(if is_behind { 1.3 } else { 0.8 }).min(LONGEST);
-        rounds.push(kill_one(dir.path(), seed.child(kill), kill, range));
+        rounds.push(kill_one(&STEPS.to_string(), dir.path(), seed.child(kill), kill, range));
     }
     let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count();
     let (hit, found) = (count(|round| round.is_hit), count(|round| round.is_found));
@@ -224,4 +247,20 @@ fn thirty_kills_of_random_ranks_end_with_the_bytes_of_one() {
     assert!(hit >= 20 && found >= 1, "{rounds:?}");
     complete(2, &STEPS.to_string(), dir.path());
     assert_same("killed thirty times", &outcome(dir.path()), &whole);
+}
+
+/// As above, of a run whose batches wait in the checkpoints.
+#[test]
+fn kills_of_ranks_that_sample_ahead_end_with_the_bytes_of_one() {
+    let (seed, run) = (any_seed(), format!("ahead-{STEPS}"));
+    let whole = RUN.outcome_in(1, &ahead_config(STEPS));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let rounds = (0..6).map(|kill| {
+        let range = Duration::from_millis(300);
+        kill_one(&run, dir.path(), seed.child(kill), kill, range)
+    });
+    let rounds = rounds.collect::<Vec<_>>();
+    assert!(rounds.iter().any(|round| round.is_hit), "{rounds:?}");
+    complete(2, &run, dir.path());
+    assert_same("killed six times", &outcome(dir.path()), &whole);
 }

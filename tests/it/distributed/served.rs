@@ -63,13 +63,20 @@ fn run(
     let is_first = collective.rank() == 0;
     // The weights of the others become those of the first one.
     let policy = SharedPolicy::new(tiny_policy(if is_first { 7 } else { 11 }));
-    let Parts { policy, engine, format, rewards, hints } = parts(&policy, lenient_rubric(), true);
+    // The others need no copy.
+    let is_copied = is_first && config.run.ahead > 0;
+    let copy = is_copied.then(|| SharedPolicy::new(tiny_policy(13)));
+    let sampled = copy.as_ref().unwrap_or(&policy);
+    let Parts { engine, format, rewards, hints, .. } = parts(sampled, lenient_rubric(), true);
     let max_positions = engine.max_positions();
     let engine = Served { engine: is_first.then_some(engine), max_positions };
     let parts = Parts { policy, engine, format, rewards, hints };
     let mut builder = Trainer::from_config(config.clone(), parts)?;
     if is_first {
         builder = builder.run_dir(RunDir::resume_or_create(dir, config)?);
+    }
+    if let Some(copy) = copy {
+        builder = builder.sampler_policy(copy);
     }
     builder.held_out(held_out()).collective(collective).build()?.run(&training())
 }
@@ -80,13 +87,17 @@ fn a_run_whose_first_process_samples_for_all_has_the_bytes_of_one() {
     config.evaluation.every = 2;
     config.rollout.dynamic_sampling =
         DynamicSampling::UntilSignal { max_rounds: 3, criterion: SignalCriterion::Verdicts };
-    let outcome_in = |world_size: usize| {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        run_in(world_size, |collective| run(&config, dir.path(), collective));
-        outcome(dir.path())
-    };
-    let alone = outcome_in(1);
-    for world_size in [2, 3] {
-        assert_same(&format!("{world_size} processes"), &outcome_in(world_size), &alone);
+    for ahead in [0, 1] {
+        config.run.ahead = ahead;
+        let outcome_in = |world_size: usize| {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            run_in(world_size, |collective| run(&config, dir.path(), collective));
+            outcome(dir.path())
+        };
+        let alone = outcome_in(1);
+        for world_size in [2, 3] {
+            let what = format!("{world_size} processes, ahead {ahead}");
+            assert_same(&what, &outcome_in(world_size), &alone);
+        }
     }
 }

@@ -28,8 +28,8 @@ pub struct RunConfig {
     pub max_tokens_per_micro_batch: usize,
     /// Batches that are sampled ahead: while the learner trains on one, a second thread samples up to this many of the
     /// next. Batch `n` comes from the weights after step `n − 1 − ahead`, whatever the timing. 0 samples and trains in
-    /// turn. More than 0 takes one process and a copy of the policy, and a file of
-    /// configuration turns [`loss.importance_correction`](crate::objective::LossConfig::importance_correction) on by it.
+    /// turn. More than 0 takes a copy of the policy, and a file of configuration turns
+    /// [`loss.importance_correction`](crate::objective::LossConfig::importance_correction) on by it.
     /// That is not so where the key is given, where sampling truncates, and with the engine's log-probabilities.
     pub ahead: u64,
     /// Number of parts that the work of a step is cut into; by default that of the processes that share it. At least one

@@ -1,12 +1,11 @@
 //! Building a run, from scratch or from a checkpoint.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hint_dist::{Collective, CollectiveError, Single};
+use hint_dist::{Collective, Single};
 use hint_policy::SharedPolicy;
 use hint_rollout::data::ProblemSet;
 use hint_rollout::error::Violations;
@@ -203,6 +202,7 @@ impl<S: Stage> RunBuilder<S> {
     /// of them fails, all end with [`GrpoError::Collective`].
     ///
     /// Parts of your own must decide alike in all processes: from their arguments, and not by chance or the clock.
+    /// With `run.ahead`, the threads that sample talk over a [duplicate](Collective::duplicate) of the group.
     #[must_use]
     pub fn collective(mut self, collective: Arc<dyn Collective>) -> Self {
         self.collective = collective;
@@ -211,7 +211,8 @@ impl<S: Stage> RunBuilder<S> {
 
     /// A copy of the policy, to sample from while the policy trains. Needed when `run.ahead` is not 0: the run gives it the
     /// new weights before each batch that is sampled from it. A [`LocalEngine`](hint_rollout::LocalEngine) samples from
-    /// the copy then; an engine elsewhere gets its weights from there.
+    /// the copy then; an engine elsewhere gets its weights from there. Several processes have a copy each, or the first one
+    /// alone if its engine [samples for all](RolloutEngine::samples_for_all).
     #[must_use]
     pub fn sampler_policy(mut self, copy: SharedPolicy) -> Self {
         self.sampler_policy = Some(copy);
@@ -330,12 +331,14 @@ impl<S: Stage> RunBuilder<S> {
         let mut learner = Learner::shared(policy, &config, sft, parts, processes.clone())?;
         learner.watch(activity.clone());
         let has_folder = processes.broadcast_value(|| Ok(context.run_dir.is_some()))?;
+        let samples_ahead = S::SAMPLES && config.run.samples_ahead();
         if processes.num_virtual_workers() > 1 {
-            stage.share_with(Arc::new(processes.clone()));
+            let is_beside = samples_ahead && !processes.is_alone();
+            let samplers = if is_beside { processes.duplicate()? } else { processes.clone() };
+            stage.share_with(Arc::new(samplers));
         }
         // Two threads would count in one another's work; the display shows the learner's.
-        let is_shared = !(S::SAMPLES && config.run.samples_ahead());
-        let activity = if is_shared { activity } else { Activity::default() };
+        let activity = if samples_ahead { Activity::default() } else { activity };
         if let Some(collector) = stage.collector() {
             collector.watch(activity);
         }
@@ -393,15 +396,15 @@ fn place_sampler<S: Stage>(
             _ => Ok(()),
         };
     }
-    if !processes.is_alone() {
-        return refuse("must be 0 where several processes share the run");
-    }
-    match copy {
-        Some(copy) => stage.sample_ahead(policy, copy),
-        None => refuse(
+    // The engine of the first process takes up the weights for all.
+    let follows = !processes.is_first()
+        && stage.collector().is_some_and(|collector| collector.samples_for_all());
+    if copy.is_none() && !follows {
+        return refuse(
             "must be 0 without a copy of the policy to sample from (RunBuilder::sampler_policy)",
-        ),
+        );
     }
+    stage.sample_ahead(policy, copy)
 }
 
 /// The processes that share a run of this configuration. All of them must have the same.
@@ -423,35 +426,13 @@ fn shared_by(
 
 /// Tells the other processes of an error here. One that comes from them is returned as they found it.
 pub(super) fn tell_others(collective: &dyn Collective, error: GrpoError) -> GrpoError {
-    if comes_from_others(&error)
+    if error.comes_from_others()
         && let Some(failure) = collective.failure()
     {
         return GrpoError::Collective(failure);
     }
-    collective.abort(&error_text(&error));
+    collective.abort(&error.chain());
     error
-}
-
-fn comes_from_others(error: &GrpoError) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<CollectiveError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    matches!(error, GrpoError::Collective(_))
-}
-
-/// An error with its causes.
-fn error_text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Compares the custom parts in the configuration with the program's parts.

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hint_dist::CollectiveError;
 use hint_rollout::data::ProblemSet;
 use hint_rollout::{Collector, PolicyVersion};
 use serde::{Deserialize, Serialize};
@@ -182,8 +183,19 @@ impl<S: Stage> Run<S> {
             self.stage.start(scope, items);
             // A panic must end the thread that samples, too: the scope waits for it.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.train(items, &data)));
-            self.stage.stop();
-            outcome.unwrap_or_else(|panic| resume_unwind(panic))
+            // The others first: that thread may wait for them, and they for this process.
+            let collective = self.processes.collective();
+            let told =
+                outcome.map(|outcome| outcome.map_err(|error| tell_others(collective, error)));
+            if told.is_err() {
+                collective.abort("it panicked");
+            }
+            match (told, self.stage.stop()) {
+                (Err(panic), _) => resume_unwind(panic),
+                // The others end because of this process, and it ends with the cause.
+                (Ok(Err(GrpoError::Collective(_))), Some(error)) => Err(error),
+                (Ok(outcome), _) => outcome,
+            }
         })
     }
 
@@ -255,7 +267,8 @@ impl<S: Stage> Run<S> {
         let step = self.progress.step;
         let mut checkpoint = None;
         if stop || self.config.run.checkpoint_is_due(step) {
-            stop |= self.write_reports(true)?;
+            let late = self.write_reports(true)?;
+            stop |= if self.samples_ahead() { self.any_stops(late)? } else { late };
             checkpoint = self.checkpoint(data)?;
         }
         let is_over = step >= self.config.run.steps;
@@ -295,7 +308,22 @@ impl<S: Stage> Run<S> {
             return Ok(stop);
         }
         self.processes.agree("weights", self.learner.checksum())?;
+        self.any_stops(stop)
+    }
+
+    /// Whether `stop` holds in any process.
+    fn any_stops(&self, stop: bool) -> Result<bool, GrpoError> {
         Ok(self.processes.all_gather_values(stop)?.contains(&true))
+    }
+
+    /// Why batches that were ordered may not come: the group of a run that samples ahead has failed. A checkpoint would lack
+    /// them, so the one before it serves.
+    fn failed_group(&self) -> Option<CollectiveError> {
+        self.processes.collective().failure().filter(|_| self.samples_ahead())
+    }
+
+    const fn samples_ahead(&self) -> bool {
+        S::SAMPLES && self.config.run.samples_ahead()
     }
 
     /// A report of the present step.
@@ -334,14 +362,22 @@ impl<S: Stage> Run<S> {
     ) -> Result<Option<PathBuf>, GrpoError> {
         let writes = self.context.run_dir.is_some();
         let helps = self.has_folder && self.learner.needs_others();
-        if !(writes || helps) {
+        let waits = self.has_folder && self.samples_ahead();
+        if !(writes || helps || waits) {
             return Ok(None);
         }
-        if self.learner.needs_others() || (S::SAMPLES && self.config.run.samples_ahead()) {
+        if helps || waits {
             // It waits for the others, or for the sampler.
             self.context.enter(self.progress.step, Phase::Checkpoint);
         }
-        let state = if writes { self.snapshot()()? } else { StageState::default() };
+        // All wait for their samplers, and not for a process that does.
+        let state = if writes || waits { self.snapshot()()? } else { StageState::default() };
+        if let Some(failure) = self.failed_group() {
+            return Err(failure.into());
+        }
+        if !(writes || helps) {
+            return Ok(None);
+        }
         self.checkpoint_with(state, data)
     }
 
@@ -377,6 +413,7 @@ impl<S: Stage> Run<S> {
         if let Some(before) = before.filter(|_| is_newer && self.is_complete())
             && self.is_before_step()
             && let Ok(state) = before()
+            && self.failed_group().is_none()
             && self.write_reports(false).is_ok()
             && self.held.is_empty()
         {

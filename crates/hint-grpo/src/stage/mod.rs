@@ -262,7 +262,8 @@ pub trait Stage {
     }
 
     /// Shares every batch with other processes. By default the [collector](Self::collector) does; a stage that brings the
-    /// same samples in every process needs nothing else.
+    /// same samples in every process needs nothing else. With `run.ahead`, the exchanges of `peers` may run beside those of
+    /// the learner. So a thread that samples uses them alone.
     fn share_with(&mut self, peers: Arc<dyn Peers>) {
         if let Some(collector) = self.collector() {
             collector.share_with(peers);
@@ -270,12 +271,17 @@ pub trait Stage {
     }
 
     /// Prepares to sample `run.ahead` batches ahead: from `copy`, on a thread of its own, while `policy` trains. The stage
-    /// is asked once, before the first step. By default it refuses.
+    /// is asked once, before the first step. By default it refuses. There is no copy where the engine of another process
+    /// [samples for all](hint_rollout::RolloutEngine::samples_for_all).
     ///
     /// # Errors
     ///
     /// [`GrpoError::Config`] for a stage that cannot, or a policy that is no copy.
-    fn sample_ahead(&mut self, policy: &SharedPolicy, copy: SharedPolicy) -> Result<(), GrpoError> {
+    fn sample_ahead(
+        &mut self,
+        policy: &SharedPolicy,
+        copy: Option<SharedPolicy>,
+    ) -> Result<(), GrpoError> {
         let _ = (policy, copy);
         let expected = format!("must be 0: the stage `{}` does not sample ahead", Self::NAME);
         Err(ConfigError::one("run.ahead", expected, "more").into())
@@ -290,8 +296,12 @@ pub trait Stage {
         let _ = (scope, items);
     }
 
-    /// The call ends, by an error or a panic as well: ends that thread.
-    fn stop(&mut self) {}
+    /// The call ends, by an error or a panic as well: ends that thread. Of several processes, the others finish what was
+    /// ordered, unless the group has failed, and wait for this one. Returns the error that ended the thread before, if no
+    /// step has ended with it.
+    fn stop(&mut self) -> Option<GrpoError> {
+        None
+    }
 
     /// Evaluates `problems` with the present weights, after step `step`. By default the
     /// [collector](Self::collector) does at once.

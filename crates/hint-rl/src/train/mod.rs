@@ -316,9 +316,11 @@ impl Job<'_> {
         self.config.resolve_tokens(&model.tokenizer)?;
         self.model_files = self.workload.model_files(&model);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
-        if self.config.run.ahead > 0 && !self.method.is_supervised() {
-            // Servers get their weights from the copy; it computes nothing.
-            let device = (!self.settings.vllm.is_empty()).then_some(Device::Cpu);
+        let has_servers = !self.settings.vllm.is_empty();
+        let needs_copy = self.processes.is_first() || !has_servers;
+        if self.config.run.ahead > 0 && !self.method.is_supervised() && needs_copy {
+            // Servers get their weights from the copy of the first process; it computes nothing.
+            let device = has_servers.then_some(Device::Cpu);
             self.copy = Some(self.workload.copy(self.config.run.seed, device)?);
         }
         Ok(model)

@@ -217,6 +217,11 @@ impl Collector {
         parts
     }
 
+    /// Whether the engine of the first of several processes [samples for all](RolloutEngine::samples_for_all).
+    pub fn samples_for_all(&self) -> bool {
+        self.engine.samples_for_all()
+    }
+
     /// Whether hints teach plain completions.
     pub fn teaches(&self) -> bool {
         self.own.or(&self.config).combine.teaching().is_some()

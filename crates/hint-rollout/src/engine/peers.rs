@@ -51,6 +51,11 @@ pub trait Peers: Send + Sync {
     ///
     /// Other processes that end, are late or give up.
     fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError>;
+
+    /// Tells the others that this process samples no more, and why, so that none waits for it. By default nobody is told.
+    fn abort(&self, reason: &str) {
+        let _ = reason;
+    }
 }
 
 /// Gives every process the values of all, by rank. Numbers keep their bits.

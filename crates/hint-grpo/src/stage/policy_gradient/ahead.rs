@@ -4,6 +4,9 @@
 //! places of its program in every run, so timing changes no number. Batch `n` comes from the weights after step
 //! `n − 1 − run.ahead`. A session that starts later than that has only its first weights. What the collector remembers,
 //! such as the success of problems, follows from the batches before `n`, whether they have trained or not.
+//!
+//! Each of several processes has such a thread. All of them get the same orders, and exchange their parts over a group of
+//! their own. A thread that fails tells the others, whose learners may wait for its batch.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +17,7 @@ use std::thread::Scope;
 
 use hint_policy::SharedPolicy;
 use hint_rollout::data::{ProblemSet, Problems};
+use hint_rollout::engine::Peers;
 use hint_rollout::evaluate::{Evaluation, EvaluationOptions};
 use hint_rollout::run::RunProgress;
 use hint_rollout::{Collector, PolicyVersion};
@@ -23,12 +27,14 @@ use tch::Device;
 use super::collected::{CollectedStep, Ready, collect};
 use crate::config::RunConfig;
 use crate::error::GrpoError;
-use crate::weights::{NewWeights, SharedWeights};
+use crate::weights::{ForeignWeights, NewWeights, SharedWeights};
 
 /// Work for the sampler.
 enum Order {
     /// Later orders sample from these weights.
     Weights(NewWeights),
+    /// The same where another process has the copy of them.
+    Version(PolicyVersion),
     /// The batch of the step after this progress.
     Collect(RunProgress),
     /// An evaluation after a step.
@@ -59,11 +65,11 @@ struct Sampler {
     evaluations: usize,
 }
 
-/// The trained policy, and the copy of it that the sampler has.
+/// The trained policy, and the copy of it that the sampler has. No copy where another process samples for this one.
 #[derive(Debug)]
 struct Copies {
     trained: SharedPolicy,
-    sampled: SharedPolicy,
+    sampled: Option<SharedPolicy>,
     /// Of the copy, which is locked while it samples.
     device: Device,
 }
@@ -72,6 +78,8 @@ struct Copies {
 #[derive(Default)]
 pub(super) struct Ahead {
     copies: Option<Copies>,
+    /// The processes whose samplers collect every batch together.
+    peers: Option<Arc<dyn Peers>>,
     sampler: Option<Sampler>,
     /// Batches that have not trained yet, in order.
     queue: VecDeque<Ready>,
@@ -108,9 +116,14 @@ pub(super) fn lock(ahead: &SharedAhead) -> MutexGuard<'_, Ahead> {
 
 impl Ahead {
     /// Samples from `sampled`, a copy of `trained`.
-    pub(super) fn set_copies(&mut self, trained: &SharedPolicy, sampled: SharedPolicy) {
-        let device = sampled.lock().device();
+    pub(super) fn set_copies(&mut self, trained: &SharedPolicy, sampled: Option<SharedPolicy>) {
+        let device = sampled.as_ref().map_or(Device::Cpu, |sampled| sampled.lock().device());
         self.copies = Some(Copies { trained: trained.clone(), sampled, device });
+    }
+
+    /// Collects every batch together with other processes.
+    pub(super) fn share_with(&mut self, peers: Arc<dyn Peers>) {
+        self.peers = Some(peers);
     }
 
     /// Whether a thread samples.
@@ -118,7 +131,7 @@ impl Ahead {
         self.sampler.is_some()
     }
 
-    /// Starts the thread, if there is a copy to sample from. The collector is with it then.
+    /// Starts the thread, if the run samples ahead. The collector is with it then.
     pub(super) fn start<'scope, 'env>(
         &mut self,
         scope: &'scope Scope<'scope, 'env>,
@@ -131,23 +144,27 @@ impl Ahead {
         let ((orders, received), (sender, made)) = (channel(), channel());
         let is_over = Arc::new(AtomicBool::new(false));
         self.state = Some(Arc::new(collector.snapshot()));
-        let thread = Thread { collector, copy, made: sender, is_over: Arc::clone(&is_over) };
+        let peers = self.peers.clone();
+        let thread = Thread { collector, copy, peers, made: sender, is_over: Arc::clone(&is_over) };
         scope.spawn(move || thread.run(&received, problems, &run));
         self.sampler = Some(Sampler { orders, made, is_over, batches: 0, evaluations: 0 });
     }
 
     /// Ends the thread after the work in hand, and brings the collector home. Batches that came back wait for the next
-    /// call of the run.
-    pub(super) fn stop(&mut self, home: &mut Option<Collector>) {
-        let Some(Sampler { orders, made, is_over, .. }) = self.sampler.take() else { return };
-        is_over.store(true, Ordering::Release);
+    /// call of the run. Returns the failure of the thread, if no step has ended with it.
+    pub(super) fn stop(&mut self, home: &mut Option<Collector>) -> Option<GrpoError> {
+        let Sampler { orders, made, is_over, .. } = self.sampler.take()?;
+        // Other processes may be at an earlier order, and need this one for all that were given. After an error their
+        // group has failed, and the work in hand with it.
+        let is_shared = self.peers.as_ref().is_some_and(|peers| peers.world_size() > 1);
+        is_over.store(!is_shared, Ordering::Release);
         drop(orders);
         for made in made {
             self.put(made);
         }
         *home = self.home.take().map(|collector| *collector);
-        self.failure = None;
         self.ordered = self.queue.back().map_or(0, |last| last.step);
+        self.failure.take()
     }
 
     /// Records that the policy has new weights. The sampler gets them with its next order.
@@ -165,8 +182,12 @@ impl Ahead {
     /// Gives the sampler the weights that it lacks.
     fn send_weights(&mut self) -> Result<(), GrpoError> {
         if let (Some(version), Some(copies)) = (self.unsent, &self.copies) {
-            let weights = NewWeights::of(&copies.trained, copies.device, version)?;
-            self.send(Order::Weights(weights));
+            let order = if copies.sampled.is_some() {
+                Order::Weights(NewWeights::of(&copies.trained, copies.device, version)?)
+            } else {
+                Order::Version(version)
+            };
+            self.send(order);
             self.unsent = None;
         }
         Ok(())
@@ -231,9 +252,8 @@ impl Ahead {
     /// step `next` on. After a failure these are the ones before it.
     pub(super) fn drain(&mut self, next: u64) -> (Option<CollectorState>, Vec<Ready>) {
         while self.sampler.as_ref().is_some_and(|one| one.batches + one.evaluations > 0) {
-            if let Err(error) = self.receive() {
-                // The step that needs the missing batch ends with it.
-                self.failure = Some(error);
+            if !self.wait() {
+                // The step that needs the missing batch ends with the failure.
                 break;
             }
         }
@@ -265,14 +285,19 @@ impl Ahead {
         Ok(())
     }
 
-    /// Waits for the next thing that the sampler makes.
-    fn receive(&mut self) -> Result<(), GrpoError> {
+    /// Waits for the next thing that the sampler makes. Whether it made one; not if it has ended.
+    fn wait(&mut self) -> bool {
         let made = self.sampler.as_ref().and_then(|sampler| sampler.made.recv().ok());
         let is_work = matches!(made, Some(Made::Batch(..) | Made::Evaluated(..)));
         if let Some(made) = made {
             self.put(made);
         }
-        if is_work {
+        is_work
+    }
+
+    /// Waits for the next thing that the sampler makes.
+    fn receive(&mut self) -> Result<(), GrpoError> {
+        if self.wait() {
             return Ok(());
         }
         let ended = || GrpoError::other("the sampler", "its thread has ended");
@@ -303,7 +328,8 @@ impl Ahead {
 /// The sampler's side.
 struct Thread {
     collector: Collector,
-    copy: SharedPolicy,
+    copy: Option<SharedPolicy>,
+    peers: Option<Arc<dyn Peers>>,
     made: Sender<Made>,
     is_over: Arc<AtomicBool>,
 }
@@ -317,6 +343,9 @@ impl Thread {
             let made = catch_unwind(AssertUnwindSafe(|| self.carry_out(order, problems, run)));
             let made = made.unwrap_or_else(|panic| Err(GrpoError::panicked(&*panic)));
             let has_failed = made.is_err();
+            if let (Err(error), Some(peers)) = (&made, &self.peers) {
+                peers.abort(&error.chain());
+            }
             if let Some(made) = made.unwrap_or_else(|error| Some(Made::Failed(error))) {
                 // The learner receives until the end.
                 let _ = self.made.send(made);
@@ -336,8 +365,14 @@ impl Thread {
     ) -> Result<Option<Made>, GrpoError> {
         match order {
             Order::Weights(weights) => {
-                let version = weights.load(&self.copy);
-                self.collector.sync(&SharedWeights { policy: &self.copy, version })?;
+                if let Some(copy) = &self.copy {
+                    let version = weights.load(copy);
+                    self.collector.sync(&SharedWeights { policy: copy, version })?;
+                }
+                Ok(None)
+            }
+            Order::Version(version) => {
+                self.collector.sync(&ForeignWeights(version))?;
                 Ok(None)
             }
             Order::Collect(progress) => {

@@ -1,10 +1,12 @@
 //! Policy gradient: groups are sampled and judged, and their rewards become advantages.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::thread::Scope;
 
 use hint_policy::SharedPolicy;
 use hint_rollout::data::{ProblemSet, Problems};
+use hint_rollout::engine::Peers;
 use hint_rollout::error::Violations;
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::hint::leak::LeakDetector;
@@ -248,9 +250,21 @@ impl Stage for PolicyGradient {
         self.collector.as_mut()
     }
 
-    fn sample_ahead(&mut self, policy: &SharedPolicy, copy: SharedPolicy) -> Result<(), GrpoError> {
-        check_copy(policy, &copy)?;
-        if self.home().policy_id().is_some_and(|sampled| sampled != copy.id()) {
+    fn share_with(&mut self, peers: Arc<dyn Peers>) {
+        lock(&self.ahead).share_with(Arc::clone(&peers));
+        self.collector_mut().share_with(peers);
+    }
+
+    fn sample_ahead(
+        &mut self,
+        policy: &SharedPolicy,
+        copy: Option<SharedPolicy>,
+    ) -> Result<(), GrpoError> {
+        if let Some(copy) = &copy {
+            check_copy(policy, copy)?;
+        }
+        let copied = copy.as_ref().map(SharedPolicy::id);
+        if self.home().policy_id().is_some_and(|sampled| Some(sampled) != copied) {
             let expected = "must come with an engine that samples from the copy of the policy (RunBuilder::sampler_policy)";
             let found = "one that samples from another policy";
             return Err(ConfigError::one("run.ahead", expected, found).into());
@@ -267,8 +281,8 @@ impl Stage for PolicyGradient {
         lock(&self.ahead).start(scope, &mut self.collector, problems, self.config.run);
     }
 
-    fn stop(&mut self) {
-        lock(&self.ahead).stop(&mut self.collector);
+    fn stop(&mut self) -> Option<GrpoError> {
+        lock(&self.ahead).stop(&mut self.collector)
     }
 
     fn evaluate(
