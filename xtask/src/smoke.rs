@@ -52,19 +52,23 @@ fn run_all(host: &Host, out: &Path) -> Result<()> {
     let paths = [("--model", model.as_path()), ("--out", scores.as_path())];
     run(PROGRAM, "evaluate --samples 2 --held-out 20", &paths)?;
     check_scores(&scores)?;
-    several_processes(&programs[PROGRAM], out)?;
+    several_processes(&programs[PROGRAM], "0", out)?;
+    several_processes(&programs[PROGRAM], "1", &out.join("ahead"))?;
     torchrun::run(host, &programs[PROGRAM], &out.join("torchrun"))?;
     reproduction(&programs[PROGRAM], &out.join("reproductions"))?;
     tutorial(host, &programs, &out.join("tutorial"))
 }
 
-/// Trains in two processes, as a launcher starts them, and compares the files of the run with those of one process.
-fn several_processes(program: &Path, out: &Path) -> Result<()> {
+/// Trains in two processes, as a launcher starts them, and compares the files of the run with those of one process. Both
+/// sample so many batches ahead.
+fn several_processes(program: &Path, ahead: &str, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out)?;
     let train = |name: &str| {
         let options =
             "train --method hint --steps 2 --held-out 20 --set run.virtual_workers=2 --out";
         let mut command = Command::new(program);
         command.args(options.split(' ')).arg(out.join(name));
+        command.args(["--set", &format!("run.ahead={ahead}")]);
         command
     };
     check(&mut train("alone"))?;
