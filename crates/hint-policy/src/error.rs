@@ -98,6 +98,14 @@ pub enum PolicyError {
         expected: &'static str,
     },
 
+    /// The weights that a pass reads could not be brought, see [`StageWeights`](crate::policy::StageWeights).
+    #[error("cannot gather the weights of a pass")]
+    Gather {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
     /// Several options are out of range: an [`InvalidOption`](Self::InvalidOption) for each.
     #[error("{}", joined(.0))]
     InvalidOptions(Vec<Self>),

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::config::plan::{LayerPlan, MixerPlan};
+use crate::error::PolicyError;
 use crate::forward::block::{Block, SavedBlock};
 use crate::forward::grad;
 use crate::forward::head::{Head, HeadScores, KeptLogits};
@@ -19,6 +20,7 @@ use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::{self, Rotations};
 use crate::policy::batch::TokenBatch;
 use crate::policy::scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores};
+use crate::policy::stage_weights::StageCell;
 use crate::tensor::{size, statistics_kind, upload};
 use crate::weights::Weights;
 
@@ -38,6 +40,8 @@ pub(crate) struct Pass<'a> {
     angles: Rotations<(Tensor, Tensor)>,
     compute: Kind,
     checkpoints: bool,
+    /// Brings the weights, unless they are all there.
+    stages: Option<&'a StageCell>,
     options: ScoreOptions,
     /// Shape of the batch, and where its completion tokens are.
     shape: [i64; 2],
@@ -106,6 +110,7 @@ impl<'a> Pass<'a> {
             rows,
             compute,
             checkpoints: false,
+            stages: None,
             options: *options,
             shape: [size(batch.batch()), size(batch.seq())],
             completion,
@@ -118,49 +123,61 @@ impl<'a> Pass<'a> {
         self
     }
 
+    /// Lets `stages` bring the weights of each stage of [`Weights::gradient_stages`].
+    pub(crate) fn with_stage_weights(mut self, stages: &'a StageCell) -> Self {
+        self.stages = Some(stages).filter(|stages| stages.is_set());
+        self
+    }
+
     /// Scores, without gradient.
-    pub(crate) fn scores(&self) -> TokenScores {
-        tch::no_grad(|| self.run(false)).0
+    pub(crate) fn scores(&self) -> Result<TokenScores, PolicyError> {
+        Ok(tch::no_grad(|| self.run(false))?.0)
     }
 
     /// Scores whose log-probabilities are a leaf that requires grad, and the tensors for
     /// [`Pass::backward`].
-    pub(crate) fn forward(&self) -> (TokenScores, Tape) {
-        let (scores, kept) = tch::no_grad(|| self.run(true));
+    pub(crate) fn forward(&self) -> Result<(TokenScores, Tape), PolicyError> {
+        let (scores, kept) = tch::no_grad(|| self.run(true))?;
         let kept = kept.expect("it was asked for");
         let leaf = |tensor: Tensor| tensor.set_requires_grad(true);
         let alternatives = scores
             .alternatives
             .map(|scored| Alternatives { logprobs: leaf(scored.logprobs), ..scored });
-        (TokenScores { logprobs: leaf(scores.logprobs), alternatives, ..scores }, kept)
+        Ok((TokenScores { logprobs: leaf(scores.logprobs), alternatives, ..scores }, kept))
     }
 
-    fn run(&self, keep: bool) -> (TokenScores, Option<Tape>) {
+    fn run(&self, keep: bool) -> Result<(TokenScores, Option<Tape>), PolicyError> {
+        let layers = self.weights.layers.len();
+        self.gather(layers + 1)?;
         let embedding = self.weights.embedding.index_select(0, &self.ids);
         let mut x = embedding.to_kind(self.compute);
         if let Some(scale) = self.config.embedding_scale(self.compute) {
             x = x.g_mul_scalar_(scale);
         }
         let mut blocks = Vec::new();
-        for block in self.blocks() {
+        for (index, block) in self.blocks().enumerate() {
+            self.gather(layers - index)?;
             let input = (keep && self.checkpoints).then(|| x.shallow_clone());
             let (y, saved) = block.apply(x);
             x = y;
             blocks.extend(keep.then(|| input.map_or(BlockTape::All(saved), BlockTape::Input)));
         }
+        self.gather(0)?;
         let last = x.index_select(0, &self.rows.predicting);
         let norm = self.norm();
         let (hidden, last_scale) = norm.normalized(&last);
         let keep_logits = keep && !self.checkpoints;
         let HeadScores { logprobs, entropies, alternatives, kept: logits } =
             self.head().apply(&hidden, &self.options, keep_logits);
+        self.release();
         let tokens = alternatives.as_ref().map(|scored| scored.tokens.shallow_clone());
         let scores = TokenScores {
             logprobs: self.spread(&logprobs),
             entropy: entropies.map(|e| self.spread(&e)),
             alternatives,
         };
-        (scores, keep.then_some(Tape { blocks, last, last_scale, logits, alternatives: tokens }))
+        let tape = Tape { blocks, last, last_scale, logits, alternatives: tokens };
+        Ok((scores, keep.then_some(tape)))
     }
 
     /// Adds to the gradients of the parameters, given the gradients of the scores. Announces the stages of
@@ -170,9 +187,10 @@ impl<'a> Pass<'a> {
         mut kept: Tape,
         gradients: &ScoreGradients,
         announce: &mut dyn FnMut(Range<usize>),
-    ) {
+    ) -> Result<(), PolicyError> {
         tch::no_grad(|| {
             announce(0..1);
+            self.gather(0)?;
             let dy = gradients.logprobs.reshape([-1]).index_select(0, &self.completion);
             let alternatives = kept.alternatives.as_ref().zip(gradients.alternatives.as_ref());
             let norm = self.norm();
@@ -190,19 +208,39 @@ impl<'a> Pass<'a> {
             };
             for (block, stage) in self.blocks().collect::<Vec<_>>().iter().rev().zip(1..) {
                 announce(stage..stage + 1);
+                self.gather(stage)?;
                 let saved = match kept.blocks.pop().expect("one for each block") {
                     BlockTape::All(saved) => saved,
                     BlockTape::Input(input) => block.apply(input).1,
                 };
                 dx = block.backward(&saved, &dx);
             }
+            // The gradient of an embedding does not depend on its values.
+            self.release();
             let last = self.weights.layers.len() + 1;
             announce(last..last + 1);
             if let Some(scale) = self.config.embedding_scale(self.compute) {
                 dx = dx.g_mul_scalar_(scale);
             }
             grad::add_rows(&self.weights.embedding, &self.ids, &dx);
-        });
+            Ok(())
+        })
+    }
+
+    /// Brings the weights of a stage.
+    fn gather(&self, stage: usize) -> Result<(), PolicyError> {
+        let Some(stages) = self.stages else { return Ok(()) };
+        // Copies in the compute kind would outlast the weights.
+        self.weights.drop_casts();
+        stages.gather(stage..stage + 1)
+    }
+
+    /// Lets all weights go.
+    fn release(&self) {
+        if let Some(stages) = self.stages {
+            self.weights.drop_casts();
+            stages.release();
+        }
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block<'_>> {

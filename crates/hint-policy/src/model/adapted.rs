@@ -6,6 +6,7 @@ use crate::config::lora::LoraConfig;
 use crate::error::PolicyError;
 use crate::io::peft;
 use crate::model::CausalLm;
+use crate::policy::stage_weights::StageCell;
 use crate::weights::adapter;
 
 impl CausalLm {
@@ -99,6 +100,7 @@ impl CausalLm {
             device: self.device,
             compute: self.compute,
             fused: std::cell::RefCell::default(),
+            stage_weights: StageCell::default(),
             gradient_checkpointing: self.gradient_checkpointing,
             lora: None,
             source: self.source.clone(),

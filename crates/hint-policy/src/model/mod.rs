@@ -25,9 +25,10 @@ use crate::forward::pass::Pass;
 use crate::io::load::{self, LoadOptions, ModelFiles};
 use crate::io::progress::{LoadProgress, LoadedFiles};
 use crate::io::{generation, save};
+use crate::policy::stage_weights::StageCell;
 use crate::policy::{
-    Decoder, DecoderOptions, ForwardPass, Parameter, Policy, SaveOptions, ScoreOptions, TokenBatch,
-    TokenScores, logprobs,
+    Decoder, DecoderOptions, ForwardPass, Parameter, Policy, SaveOptions, ScoreOptions,
+    StageWeights, TokenBatch, TokenScores, logprobs,
 };
 use crate::runtime::catch_out_of_memory;
 use crate::tensor::grad_is_enabled;
@@ -67,6 +68,8 @@ pub struct CausalLm {
     compute: Kind,
     /// Fused weights for decoding, with the version of the parameters they were made from.
     fused: RefCell<Option<(i64, FusedWeights)>>,
+    /// Brings weights that are not there.
+    stage_weights: StageCell,
     /// Whether recordings keep only the inputs of transformer blocks.
     gradient_checkpointing: bool,
     /// Shape of the adapters.
@@ -136,6 +139,7 @@ impl CausalLm {
             device,
             compute,
             fused,
+            stage_weights: StageCell::default(),
             gradient_checkpointing: false,
             lora: None,
             source: None,
@@ -234,6 +238,7 @@ impl CausalLm {
     ///
     /// [`PolicyError::Write`] naming the file.
     pub fn save_with(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
+        self.gather_all()?;
         if self.lora.is_some() && !options.merged {
             return self.save_adapter(dir);
         }
@@ -261,7 +266,13 @@ impl CausalLm {
     fn pass(&self, tokens: &TokenBatch, options: &ScoreOptions) -> Result<Pass<'_>, PolicyError> {
         tokens.check(self.vocab_size(), self.max_positions())?;
         Ok(Pass::new(&self.config, &self.weights, tokens, self.compute, options)
-            .with_checkpoints(self.gradient_checkpointing))
+            .with_checkpoints(self.gradient_checkpointing)
+            .with_stage_weights(&self.stage_weights))
+    }
+
+    /// Brings all weights.
+    fn gather_all(&self) -> Result<(), PolicyError> {
+        self.stage_weights.gather(0..usize::MAX)
     }
 
     pub(crate) fn cached_decoder(&self, options: &DecoderOptions) -> CachedDecoder<'_> {
@@ -296,13 +307,14 @@ impl CausalLm {
     /// Numbers that the blocks keep of a batch for the backward pass.
     pub(crate) fn kept_numbers(&self, tokens: &TokenBatch) -> usize {
         let pass = self.pass(tokens, &ScoreOptions::default()).expect("the batch fits the model");
-        pass.forward().1.numbers()
+        pass.forward().expect("all weights are there").1.numbers()
     }
 }
 
 impl Policy for CausalLm {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
         catch_out_of_memory("compute logits", || {
+            self.gather_all()?;
             Ok(autograd::head(&self.config, &self.weights, &self.hidden_states(tokens, None)?))
         })
     }
@@ -315,8 +327,9 @@ impl Policy for CausalLm {
         options.validate()?;
         catch_out_of_memory("score tokens", || {
             if !grad_is_enabled() {
-                return Ok(self.pass(tokens, options)?.scores());
+                return self.pass(tokens, options)?.scores();
             }
+            self.gather_all()?;
             let hidden = self.hidden_states(tokens, options.dropout_seed)?;
             let head = |rows: &Tensor| autograd::head(&self.config, &self.weights, rows);
             Ok(logprobs::score_hidden(&hidden, tokens, options, self.vocab_size(), head))
@@ -331,11 +344,11 @@ impl Policy for CausalLm {
         options.validate()?;
         let (pass, (scores, kept)) = catch_out_of_memory("score tokens", || {
             let pass = self.pass(tokens, options)?;
-            let recorded = pass.forward();
+            let recorded = pass.forward()?;
             Ok::<_, PolicyError>((pass, recorded))
         })?;
-        let pass = ForwardPass::in_stages(scores, move |gradients, announce| {
-            pass.backward(kept, gradients, announce);
+        let pass = ForwardPass::in_stages_or_fail(scores, move |gradients, announce| {
+            pass.backward(kept, gradients, announce)
         });
         Ok(pass.with_parameters(move || self.weights.trainable()))
     }
@@ -365,11 +378,17 @@ impl Policy for CausalLm {
     }
 
     fn decoder(&self, options: &DecoderOptions) -> Result<Box<dyn Decoder + '_>, PolicyError> {
+        self.gather_all()?;
         Ok(Box::new(self.cached_decoder(options)))
     }
 
     fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()
+    }
+
+    fn set_stage_weights(&self, weights: Option<Box<dyn StageWeights>>) -> bool {
+        self.stage_weights.set(weights);
+        true
     }
 
     fn parameters_changed(&self) {

@@ -10,7 +10,8 @@ use crate::policy::scores::{ScoreGradients, TokenScores};
 use crate::runtime::catch_out_of_memory;
 
 /// Adds to the gradients of parameters, given the gradients of scores. Announces the stages that run next.
-type Backward<'a> = Box<dyn FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a>;
+type Backward<'a> =
+    Box<dyn FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) -> Result<(), PolicyError> + 'a>;
 
 /// Work of a backward pass, for its errors.
 const ACTION: &str = "take the gradient of the loss";
@@ -60,6 +61,18 @@ impl<'a> ForwardPass<'a> {
         scores: TokenScores,
         backward: impl FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) + 'a,
     ) -> Self {
+        Self::in_stages_or_fail(scores, move |gradients, announce| {
+            backward(gradients, announce);
+            Ok(())
+        })
+    }
+
+    /// As [`ForwardPass::in_stages`], with a `backward` that may fail.
+    pub(crate) fn in_stages_or_fail(
+        scores: TokenScores,
+        backward: impl FnOnce(&ScoreGradients, &mut dyn FnMut(Range<usize>)) -> Result<(), PolicyError>
+        + 'a,
+    ) -> Self {
         Self { scores, backward: Some(Box::new(backward)), parameters: None }
     }
 
@@ -86,7 +99,7 @@ impl<'a> ForwardPass<'a> {
     /// # Errors
     ///
     /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
-    /// [`PolicyError::OutOfMemory`], after which gradients are incomplete.
+    /// [`PolicyError::OutOfMemory`] and [`PolicyError::Gather`], after which gradients are incomplete.
     pub fn backward(mut self, loss: &Tensor) -> Result<(), PolicyError> {
         if let Some(parameters) = self.parameters.take() {
             catch_out_of_memory(ACTION, || {
@@ -123,7 +136,7 @@ impl<'a> ForwardPass<'a> {
                 let alternatives = alternatives.and_then(|scored| of(&scored.logprobs));
                 if logprobs.is_some() || alternatives.is_some() {
                     let logprobs = logprobs.unwrap_or_else(|| self.scores.logprobs.zeros_like());
-                    backward(&ScoreGradients { logprobs, alternatives }, announce);
+                    backward(&ScoreGradients { logprobs, alternatives }, announce)?;
                 }
             }
             Ok(())

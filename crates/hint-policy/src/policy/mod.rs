@@ -14,6 +14,7 @@ pub(crate) mod recompute;
 pub(crate) mod save_options;
 pub(crate) mod scores;
 pub(crate) mod shared;
+pub(crate) mod stage_weights;
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use recompute::RecomputeDecoder;
 pub use save_options::SaveOptions;
 pub use scores::{Alternatives, ScoreGradients, ScoreOptions, TokenScores};
 pub use shared::SharedPolicy;
+pub use stage_weights::StageWeights;
 
 /// One trainable tensor of a policy.
 #[derive(Debug)]
@@ -172,6 +174,14 @@ pub trait Policy: Send {
         None
     }
 
+    /// Gives the policy an object that brings the weights of each stage, or takes it back. Whether the policy can use one: if
+    /// so, it calls that before it reads weights. By default it cannot, and ignores the object. A policy that wraps another
+    /// one may keep the default.
+    fn set_stage_weights(&self, weights: Option<Box<dyn StageWeights>>) -> bool {
+        drop(weights);
+        false
+    }
+
     /// Announces that the parameters were changed in place, so that the policy drops all values
     /// derived from them. Trainers call it after each optimizer step.
     fn parameters_changed(&self) {}
@@ -240,6 +250,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
     }
     fn lora(&self) -> Option<&LoraConfig> {
         (**self).lora()
+    }
+    fn set_stage_weights(&self, weights: Option<Box<dyn StageWeights>>) -> bool {
+        (**self).set_stage_weights(weights)
     }
     fn parameters_changed(&self) {
         (**self).parameters_changed();

@@ -29,6 +29,7 @@ mod parity;
 mod reload;
 mod sampling;
 mod smollm2;
+mod stage_weights;
 mod templates;
 mod tokenizers;
 
