@@ -11,7 +11,8 @@ use hint_grpo::{GrpoConfig, GrpoError, Outcome, RunDir, SupervisedTrainer};
 use hint_policy::SharedPolicy;
 use tch::Tensor;
 
-use super::sharded::{Coarse, adamw, demonstrations};
+use super::parameters::in_parts;
+use super::sharded::{Coarse, WIDE, adamw, demonstrations};
 use super::{Scenario, StopAfter, assert_same, outcome, shared_config};
 
 /// Processes of a run.
@@ -211,8 +212,18 @@ fn a_run_that_samples_survives_a_group_that_fails_at_many_operations() {
     config.run.checkpoint_every = 1;
     config.evaluation.every = 1;
     fail_at_every((37, 2), |dir, stop, collective| {
-        let scenario = Scenario { lora: false, wide: true, stop };
-        scenario.run(&config, dir, collective)
+        Scenario { stop, ..WIDE }.run(&config, dir, collective)
+    });
+}
+
+#[test]
+fn a_group_that_fails_while_it_gathers_weights_leaves_a_whole_checkpoint() {
+    let mut config = in_parts(shared_config(2));
+    config.run.virtual_workers = Some(RANKS);
+    config.run.checkpoint_every = 1;
+    // Most operations of a run gather weights.
+    fail_at_every((401, 2), |dir, stop, collective| {
+        Scenario { stop, ..WIDE }.run(&config, dir, collective)
     });
     // Operations of two threads, in an order that timing decides.
     config.run.ahead = 1;

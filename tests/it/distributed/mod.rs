@@ -19,6 +19,7 @@ use serde_json::json;
 mod ahead;
 mod failing;
 mod memory;
+mod parameters;
 mod processes;
 mod served;
 mod sharded;
@@ -35,19 +36,22 @@ fn shared_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// A run: whether its policy has adapters, whether it is wide, and the step after which the first process stops it.
+/// A run: its policy, and the step after which the first process stops it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scenario {
     lora: bool,
     /// So many weights that several processes hold a part of the optimizer's state.
     wide: bool,
+    /// The backward pass computes blocks again.
+    recomputes: bool,
     stop: Option<u64>,
 }
 
 impl Scenario {
     /// The policy without adapters.
     fn policy(self, seed: u64) -> CausalLm {
-        if self.wide { wide_policy(seed) } else { tiny_policy(seed) }
+        let policy = if self.wide { wide_policy(seed) } else { tiny_policy(seed) };
+        policy.with_gradient_checkpointing(self.recomputes)
     }
 
     /// The run of one process. Only the first one has a folder.

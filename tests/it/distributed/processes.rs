@@ -12,6 +12,7 @@ use hint_grpo::{GrpoConfig, GrpoError, RunDir};
 use hint_rollout::Seed;
 use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 
+use super::parameters::in_parts;
 use super::{Scenario, assert_same, outcome, preset, presets, shared_config, training};
 use crate::killed::{announce, wait_until_ready};
 
@@ -45,7 +46,7 @@ fn run_config(steps: u64) -> GrpoConfig {
 }
 
 /// A run whose processes each hold a part of the optimizer's state.
-const RUN: Scenario = Scenario { lora: false, wide: true, stop: None };
+const RUN: Scenario = Scenario { lora: false, wide: true, recomputes: false, stop: None };
 
 /// As [`run_config`], sampled ahead.
 fn ahead_config(steps: u64) -> GrpoConfig {
@@ -55,11 +56,17 @@ fn ahead_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, or a preset by its name.
+/// The run whose processes keep their parts of the weights alone while they learn.
+const PARTS: &str = "parts";
+
+/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], or a preset by its name.
 fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     let steps = |text: &str| text.parse::<u64>().ok();
     if let Some(steps) = steps(told) {
         return (RUN, run_config(steps));
+    }
+    if told == PARTS {
+        return (RUN, in_parts(run_config(3)));
     }
     match told.strip_prefix("ahead-").and_then(steps) {
         Some(steps) => (RUN, ahead_config(steps)),
@@ -165,6 +172,17 @@ fn real_processes_that_sample_ahead_end_with_the_bytes_of_one() {
         complete(world_size, "ahead-5", dir.path());
         let what = format!("{world_size} processes, ahead");
         assert_same(&what, &outcome(dir.path()), &whole);
+    }
+}
+
+#[test]
+fn real_processes_with_weights_in_parts_end_with_the_bytes_of_one() {
+    let (run, config) = run_of(PARTS);
+    let whole = run.outcome_in(1, &config);
+    for world_size in [2, 3] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        complete(world_size, PARTS, dir.path());
+        assert_same(&format!("{world_size} processes"), &outcome(dir.path()), &whole);
     }
 }
 

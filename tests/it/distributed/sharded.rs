@@ -11,14 +11,15 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Scenario, StopAfter, assert_same, outcome, run_in, shared_config};
 
-const WIDE: Scenario = Scenario { lora: false, wide: true, stop: None };
+pub(super) const WIDE: Scenario =
+    Scenario { lora: false, wide: true, recomputes: false, stop: None };
 
 pub(super) fn adamw() -> AlgorithmConfig {
     AlgorithmConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() })
 }
 
 /// Compares runs in 2 to 4 processes with that in one.
-fn assert_equal(what: &str, scenario: Scenario, config: &GrpoConfig) {
+pub(super) fn assert_equal(what: &str, scenario: Scenario, config: &GrpoConfig) {
     let alone = scenario.outcome_in(1, config);
     assert!(alone.contains_key("optimizer.safetensors"), "{:?}", alone.keys());
     for world_size in 2..=4 {

@@ -4,15 +4,16 @@ use hint_rollout::data::DataConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::GrpoConfig;
+use super::{GrpoConfig, Sharding};
 
 /// Keys that a resumed run may change if it declares them: each with all keys below it.
-pub const CHANGEABLE: [&str; 28] = [
+pub const CHANGEABLE: [&str; 29] = [
     "run.steps",
     "run.schedule_steps",
     "run.max_tokens_per_micro_batch",
     "run.ahead",
     "run.virtual_workers",
+    "run.shard",
     "run.max_staleness",
     "run.stale_groups",
     "run.full_entropy",
@@ -63,8 +64,8 @@ pub(crate) fn is_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The keys in which two configurations differ, with both values. Three kinds of keys change no number: how
-/// often checkpoints are written, whether TensorBoard gets a file, and where problems are kept. More steps
+/// The keys in which two configurations differ, with both values. Some keys change no number. They say how often
+/// checkpoints are written, whether TensorBoard gets a file, where problems are kept, or what processes hold. More steps
 /// change none either, unless schedules depend on their number, or batches are sampled ahead: none is beyond the end.
 pub(crate) fn differences(saved: &GrpoConfig, current: &GrpoConfig) -> Vec<(String, Value, Value)> {
     let (mut before, mut after) = (comparable(saved), comparable(current));
@@ -84,6 +85,7 @@ fn comparable(config: &GrpoConfig) -> Value {
     config.run.keep_checkpoints = 1;
     config.run.tensorboard = true;
     config.run.undo_mib = 0;
+    config.run.shard = Sharding::default();
     config.evaluation.problems_per_call = 1;
     let DataConfig { memory_mib, spill_dir, .. } = DataConfig::default();
     (config.data.memory_mib, config.data.spill_dir) = (memory_mib, spill_dir);

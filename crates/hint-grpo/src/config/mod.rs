@@ -34,7 +34,7 @@ pub(crate) use change::{configured_part, differences, is_below};
 pub use evaluation::EvaluationConfig;
 pub use prompt::{ModelSettings, PromptConfig};
 pub use read::is_given;
-pub use run::{RunConfig, StaleGroups};
+pub use run::{RunConfig, Sharding, StaleGroups};
 pub use sft::{LearnedTokens, SftConfig};
 
 /// Hyper-parameters of one run. The defaults are HINT's published setting; see

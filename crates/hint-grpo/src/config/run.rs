@@ -36,6 +36,8 @@ pub struct RunConfig {
     /// for each of them. Numbers depend on it by the order of sums. With the same value, runs on any number of processes
     /// are the same on CPUs, to the last bit.
     pub virtual_workers: Option<usize>,
+    /// Division of the model over several processes while they learn. It changes no number.
+    pub shard: Sharding,
     /// Largest staleness of a group that trains. It counts optimizer steps between the weights that
     /// sampled it and those at the start of the step. No bound by default.
     pub max_staleness: Option<u64>,
@@ -55,6 +57,19 @@ pub struct RunConfig {
     /// those fails, the step is taken back and a checkpoint of the state before it is written. A run that needs more has
     /// no copy, and continues from its newest checkpoint then.
     pub undo_mib: u64,
+}
+
+/// Division of the model over several processes while they learn. One process alone holds everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharding {
+    /// Each holds its part of the optimizer's state and of the sum of the gradients (ZeRO-2).
+    #[default]
+    Gradients,
+    /// Each also keeps its part of the weights alone (ZeRO-3). A pass gathers those of a block before it reads them, and frees
+    /// them after. The weights are whole while the run samples, evaluates and saves. It needs AdamW, and a policy that gathers
+    /// by block.
+    Parameters,
 }
 
 /// Treatment of a group whose weights are older than `run.max_staleness`.
@@ -80,6 +95,7 @@ impl Default for RunConfig {
             max_tokens_per_micro_batch: 16_384,
             ahead: 0,
             virtual_workers: None,
+            shard: Sharding::default(),
             max_staleness: None,
             stale_groups: StaleGroups::default(),
             full_entropy: false,

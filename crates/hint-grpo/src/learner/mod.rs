@@ -21,6 +21,7 @@ use self::affinity::AffinityTracker;
 use self::fixed::FixedLogprobs;
 use self::micro_batch::{Observed, PolicyStep};
 use self::minibatch::Minibatch;
+use self::parameters::SharedWeights;
 use self::probe::WeightProbe;
 use self::sample::Context;
 use self::shards::{Shards, build_optimizer, stages_of};
@@ -42,6 +43,7 @@ mod measured;
 mod micro_batch;
 mod minibatch;
 mod packing;
+mod parameters;
 mod probe;
 mod sample;
 mod sft;
@@ -123,6 +125,8 @@ pub struct Learner {
     processes: DataParallel,
     /// The buffers of an optimizer whose state the processes share.
     shards: Option<Shards>,
+    /// The weights, of which each process holds a part while it learns.
+    shared_weights: Option<SharedWeights>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -264,6 +268,12 @@ impl Learner {
         };
         let stages = stages_of(&**policy.lock());
         let shards = Shards::new(&mut *optimizer, &stages, &processes);
+        let shared_weights = SharedWeights::new(
+            shards.as_ref(),
+            &**policy.lock(),
+            &loss.credit.teacher,
+            &processes,
+        )?;
         if shards.is_none() {
             catch_out_of_memory("make room for gradients", || {
                 materialize_gradients(optimizer.parameters())
@@ -296,6 +306,7 @@ impl Learner {
             activity: Activity::default(),
             processes,
             shards,
+            shared_weights,
         })
     }
 
@@ -340,7 +351,16 @@ impl Learner {
     ) -> Result<UpdateReport, GrpoError> {
         batch.check()?;
         self.undo.begin(self.state());
-        catch_out_of_memory("train on the batch", || self.take_steps(batch, progress))
+        catch_out_of_memory("train on the batch", || {
+            let before = WeightProbe::of(self.optimizer.parameters());
+            self.share_weights();
+            let mut report = self.take_steps(batch, progress)?;
+            self.gather_weights()?;
+            let after = WeightProbe::of(self.optimizer.parameters());
+            let changed = before.zip(after).map(|(before, after)| before.changed(&after));
+            report.metrics.set_some(metrics::WEIGHTS_CHANGED_FRAC, changed);
+            Ok(report)
+        })
     }
 
     fn take_steps(
@@ -362,7 +382,6 @@ impl Learner {
         let many = self.num_iterations * self.num_minibatches > 1;
         let mut fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
         let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
-        let weights = WeightProbe::of(self.optimizer.parameters());
         let mut is_first = true;
         for pass in 0..self.num_iterations as u64 {
             for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
@@ -372,9 +391,6 @@ impl Learner {
                 is_first = false;
             }
         }
-        let after = WeightProbe::of(self.optimizer.parameters());
-        let changed = weights.zip(after).map(|(before, after)| before.changed(&after));
-        report.metrics.set_some(metrics::WEIGHTS_CHANGED_FRAC, changed);
         report.metrics.set(metrics::NUM_UPDATES, self.updates as f64);
         report.metrics.set(metrics::SKIPPED_UPDATES, self.guard.skipped() as f64);
         report.metrics.set(metrics::LEARNING_RATE, self.learning_rate(progress));

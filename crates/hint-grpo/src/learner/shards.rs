@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use hint_dist::{Collective, CollectiveError};
 use hint_policy::{Parameter, Policy, catch_out_of_memory};
 use tch::Tensor;
 
@@ -110,30 +111,38 @@ impl Shards {
             return Ok(());
         }
         let collective = self.processes.collective();
-        let (rank, world_size) = (self.rank(), collective.world_size());
         for buffer in &self.buffers {
-            let options = (buffer.weights.kind(), buffer.weights.device());
-            let slices = buffer.slices();
-            let room = slices.room();
-            let own = Tensor::zeros([room], options);
-            let mut all = Tensor::zeros([room * dim(world_size)], options);
-            for offset in slices.offsets() {
-                let place = slices.of(rank, offset);
-                own.narrow(0, 0, len(&place)).copy_(&part(&buffer.weights, &place));
-                collective.all_gather(&mut all, &own)?;
-                for other in (0..world_size).filter(|other| *other != rank) {
-                    let place = slices.of(other, offset);
-                    let found = all.narrow(0, dim(other) * room, len(&place));
-                    part(&buffer.weights, &place).copy_(&found);
-                }
-            }
+            let own = part(&buffer.weights, &buffer.ranges[collective.rank()]);
+            gather_buffer(buffer, &own, Some(&buffer.weights), collective)?;
         }
         Ok(())
     }
+}
 
-    fn rank(&self) -> usize {
-        self.processes.collective().rank()
+/// Gives `whole`, `[elements]`, the weights of a buffer from every process; this one has `own`, `[elements of its range]`. All
+/// processes call it. `None` helps the others alone.
+pub(super) fn gather_buffer(
+    buffer: &FlatBuffer,
+    own: &Tensor,
+    whole: Option<&Tensor>,
+    collective: &dyn Collective,
+) -> Result<(), CollectiveError> {
+    let (rank, world_size) = (collective.rank(), collective.world_size());
+    let slices = buffer.slices();
+    let (room, first) = (slices.room(), buffer.ranges[rank].start);
+    let sent = Tensor::zeros([room], buffer.options());
+    let mut all = Tensor::zeros([room * dim(world_size)], buffer.options());
+    for offset in slices.offsets() {
+        let place = slices.of(rank, offset);
+        sent.narrow(0, 0, len(&place)).copy_(&own.narrow(0, place.start - first, len(&place)));
+        collective.all_gather(&mut all, &sent)?;
+        let Some(whole) = whole else { continue };
+        for other in 0..world_size {
+            let place = slices.of(other, offset);
+            part(whole, &place).copy_(&all.narrow(0, dim(other) * room, len(&place)));
+        }
     }
+    Ok(())
 }
 
 impl Learner {
@@ -183,7 +192,8 @@ impl Learner {
     /// Updates the weights in every process.
     pub(super) fn apply_gradient(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
         self.optimizer.step(learning_rate)?;
-        if let Some(shards) = &self.shards {
+        // Shared weights are gathered where they are read.
+        if let (Some(shards), None) = (&self.shards, &self.shared_weights) {
             tch::no_grad(|| shards.gather_weights())?;
         }
         self.policy.lock().parameters_changed();
@@ -196,7 +206,7 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use hint_dist::{Collective, Single, Threads};
+    use hint_dist::{Single, Threads};
     use tch::{Device, Kind};
 
     use super::super::gradients::GradientSum;

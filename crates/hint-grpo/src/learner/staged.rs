@@ -177,8 +177,8 @@ impl<'p> ShardedSum<'p> {
     }
 
     /// Lets `work` compute the gradient of this process's worker of a round, and adds those of all processes. With other
-    /// processes, a thread exchanges them while `work` goes on. It alone calls the collective, buffer by buffer in the order of
-    /// [`Shards::order`], which is that of every process.
+    /// processes, a thread exchanges them while `work` goes on, unless they share weights. It alone calls the collective, buffer
+    /// by buffer in the order of [`Shards::order`], which is that of every process.
     pub(super) fn round<T>(
         &mut self,
         round: Round,
@@ -186,7 +186,8 @@ impl<'p> ShardedSum<'p> {
     ) -> Result<T, GrpoError> {
         let (shards, present) = (self.shards, round.present);
         let collective = self.processes.collective();
-        if self.processes.is_alone() {
+        // A process that exchanges helps the others to weights, and so one thread does both.
+        if self.processes.is_alone() || self.processes.turns().is_some() {
             let sums = &mut self.sums;
             let mut send = |index: usize, gradient: Option<Tensor>| {
                 tch::no_grad(|| sums[index].add(collective, gradient.as_ref(), present))

@@ -107,11 +107,11 @@ impl AdamW {
                 update_bucket(bucket, steps, learning_rate, config)?;
                 continue;
             }
-            let borrowed = bucket.borrow_gradient();
+            let borrowed = bucket.borrow_range();
             let updated =
                 borrowed.and_then(|()| update_bucket(bucket, steps, learning_rate, config));
             // After an error as well, so that the learner can free the memory.
-            bucket.return_gradient();
+            bucket.return_range();
             updated?;
         }
         Ok(())

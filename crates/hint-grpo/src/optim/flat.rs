@@ -70,7 +70,9 @@ pub(super) struct Bucket {
 #[derive(Debug)]
 struct State {
     range: Range<i64>,
-    /// Full-precision weights of the range; the policy's own storage unless its kind is too coarse.
+    /// The policy's weights in the range. A learner that lends room for gradients may give it other storage.
+    own: Tensor,
+    /// Full-precision weights of the range: `own` itself unless its kind is too coarse.
     weights: Tensor,
     master: bool,
     first: Tensor,
@@ -87,6 +89,17 @@ pub(super) struct Chunk {
     pub(super) gradient: Tensor,
     pub(super) first: Tensor,
     pub(super) second: Tensor,
+}
+
+impl Chunk {
+    /// Takes the policy's weights, beside master weights or as the ones to update.
+    fn publish_to(&mut self, weights: Tensor, master: bool) {
+        if master {
+            self.published = Some(weights);
+        } else {
+            self.weights = weights;
+        }
+    }
 }
 
 /// Scratch between a chunk and its update.
@@ -187,7 +200,7 @@ impl Layout {
             place: member.place.clone(),
         };
         let members = self.members.iter().map(member).collect();
-        FlatBuffer { weights, gradient, members, ranges, units: local(units, own) }
+        FlatBuffer { weights, own: None, gradient, members, ranges, units: local(units, own) }
     }
 
     /// The layout as processes share it, each with whole members. `owner` is the process of a member, by its name. It does
@@ -224,20 +237,21 @@ impl Layout {
 impl State {
     /// Moments of zero, and the weights that the policy has.
     fn new(layout: &Layout, range: &Range<i64>) -> Self {
-        let own = part(&layout.weights, range);
-        let weights = if needs_master(own.kind()) { own.to_kind(Kind::Float) } else { own };
+        // A tensor of its own, whose storage a learner may replace.
+        let mut own = Tensor::zeros([0], (layout.weights.kind(), layout.weights.device()));
+        own.set_data(&part(&layout.weights, range));
+        let master = needs_master(own.kind());
+        let weights = if master { own.to_kind(Kind::Float) } else { own.shallow_clone() };
         let (first, second) = (weights.zeros_like(), weights.zeros_like());
-        Self::of(layout, range, [weights, first, second])
-    }
-
-    /// The state of the buffers, each of the elements in `range`.
-    fn of(layout: &Layout, range: &Range<i64>, [weights, first, second]: [Tensor; 3]) -> Self {
-        let master = needs_master(layout.weights.kind());
+        let is_kept = layout.gradients == Gradients::Kept;
+        // What the learner may move is taken up for each update.
+        let of_own =
+            |local: &Range<i64>| if is_kept { part(&own, local) } else { own.shallow_clone() };
         let chunk = |unit: Range<i64>| {
             let local = unit.start - range.start..unit.end - range.start;
             Chunk {
-                weights: part(&weights, &local),
-                published: master.then(|| part(&layout.weights, &unit)),
+                weights: if master { part(&weights, &local) } else { of_own(&local) },
+                published: master.then(|| of_own(&local)),
                 gradient: match layout.gradients {
                     Gradients::Kept => part(&layout.gradient, &unit),
                     Gradients::Lent(_) => layout.gradient.shallow_clone(),
@@ -247,7 +261,7 @@ impl State {
             }
         };
         let chunks = units(range, layout.device()).into_iter().map(chunk).collect();
-        Self { range: range.clone(), weights, master, first, second, chunks }
+        Self { range: range.clone(), own, weights, master, first, second, chunks }
     }
 
     /// The buffers that belong to a saved state, with the prefixes of their names. Before the first step the moments are
@@ -285,25 +299,30 @@ impl Bucket {
 
     /// The buffer as processes share it.
     pub(super) fn buffer(&self) -> FlatBuffer {
-        let own = &self.state.range;
-        self.layout.buffer(self.ranges.clone(), own, &units(own, self.layout.device()))
+        let State { range, own, .. } = &self.state;
+        let units = units(range, self.layout.device());
+        let buffer = self.layout.buffer(self.ranges.clone(), range, &units);
+        FlatBuffer { own: Some(own.shallow_clone()), ..buffer }
     }
 
-    /// Takes up the gradient of the own range, for one update.
-    pub(super) fn borrow_gradient(&mut self) -> Result<(), TchError> {
-        let State { range, chunks, .. } = &mut self.state;
-        let own = units(range, self.layout.device());
-        for (chunk, unit) in chunks.iter_mut().zip(local(&own, range)) {
+    /// Takes up weights and gradient of the own range, for one update.
+    pub(super) fn borrow_range(&mut self) -> Result<(), TchError> {
+        let State { range, own, master, chunks, .. } = &mut self.state;
+        let stretches = units(range, self.layout.device());
+        for (chunk, unit) in chunks.iter_mut().zip(local(&stretches, range)) {
             let len = unit.end - unit.start;
             chunk.gradient = self.layout.gradient.f_narrow(0, unit.start, len)?;
+            chunk.publish_to(own.f_narrow(0, unit.start, len)?, *master);
         }
         Ok(())
     }
 
-    /// Drops what [`Bucket::borrow_gradient`] took up. The learner can then free the memory.
-    pub(super) fn return_gradient(&mut self) {
-        for chunk in &mut self.state.chunks {
+    /// Drops what [`Bucket::borrow_range`] took up. The learner can then free the memory.
+    pub(super) fn return_range(&mut self) {
+        let State { own, master, chunks, .. } = &mut self.state;
+        for chunk in chunks {
             chunk.gradient = self.layout.gradient.shallow_clone();
+            chunk.publish_to(own.shallow_clone(), *master);
         }
     }
 

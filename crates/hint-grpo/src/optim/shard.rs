@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hint_policy::Parameter;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::optim::norm::{fused_squares, squares};
 
@@ -38,8 +38,8 @@ impl Shard {
 
 /// A buffer of weights that several processes update, each its range.
 ///
-/// Every process has all weights. The gradients of the parameters are there only while they are computed. The learner makes
-/// room for them, sums them over all workers and takes the room back. Before
+/// Every process has all weights, except in an update with `run.shard = "parameters"`. The gradients of the parameters are
+/// there only while they are computed. The learner makes room for them, sums them over all workers and takes the room back. Before
 /// [`Optimizer::step`](super::Optimizer::step), it puts the sum in the own range into `gradient`. After that, the processes
 /// give each other the weights of their ranges, and `gradient` is empty again.
 ///
@@ -57,6 +57,7 @@ impl Shard {
 ///     members: vec![BufferMember { parameter, place: 0..3 }],
 ///     ranges: vec![0..2, 2..3],
 ///     units: vec![0..1],
+///     own: Some(weights.narrow(0, 2, 1)),
 ///     weights,
 /// };
 /// assert_eq!(buffer.weights.size(), [3]);
@@ -65,6 +66,10 @@ impl Shard {
 pub struct FlatBuffer {
     /// The policy's weights, `[elements]`, contiguous.
     pub weights: Tensor,
+    /// The weights in the own range, `[elements of the range]`: the handle through which the optimizer updates them. The
+    /// learner gives it other storage while it takes the rest of the buffer away. `None` if the optimizer updates
+    /// [`weights`](Self::weights) itself. These are then in every process at all times.
+    pub own: Option<Tensor>,
     /// The gradient of the own range, `[elements of the range]`, in the kind of the weights. The learner gives this handle its
     /// storage; it is empty except in a step. Parameters that lie in the own range as a whole then have their part as
     /// [`grad`](Tensor::grad).
@@ -136,9 +141,50 @@ impl FlatBuffer {
         first..all.iter().map(|stages| stages.end).max().unwrap_or(usize::MAX)
     }
 
+    /// Handles on the same tensors.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let member = |BufferMember { parameter, place }: &BufferMember| {
+            let (name, tensor) = (parameter.name.clone(), parameter.tensor.shallow_clone());
+            BufferMember { parameter: Parameter { name, tensor }, place: place.clone() }
+        };
+        Self {
+            weights: self.weights.shallow_clone(),
+            own: self.own.as_ref().map(Tensor::shallow_clone),
+            gradient: self.gradient.shallow_clone(),
+            members: self.members.iter().map(member).collect(),
+            ranges: self.ranges.clone(),
+            units: self.units.clone(),
+        }
+    }
+
+    /// Kind and device of the weights.
+    pub(crate) fn options(&self) -> (Kind, Device) {
+        (self.weights.kind(), self.weights.device())
+    }
+
+    /// Gives the buffer and its members these weights, `[elements]`.
+    pub(crate) fn place_weights(&self, weights: &Tensor) {
+        self.weights.shallow_clone().set_data(weights);
+        for BufferMember { parameter, place } in &self.members {
+            let size = parameter.tensor.size();
+            let own = part(weights, place).view(size.as_slice());
+            parameter.tensor.shallow_clone().set_data(&own);
+        }
+    }
+
+    /// Takes the weights away. Their sizes stay, and every value is NaN, so that a pass that reads them fails.
+    pub(crate) fn take_weights(&self) {
+        let nothing = Tensor::full([0_i64; 0], f64::NAN, self.options());
+        let stretched = |tensor: &Tensor| nothing.expand(tensor.size().as_slice(), false);
+        self.weights.shallow_clone().set_data(&stretched(&self.weights));
+        for BufferMember { parameter, .. } in &self.members {
+            parameter.tensor.shallow_clone().set_data(&stretched(&parameter.tensor));
+        }
+    }
+
     /// Makes room for the gradients of the members: zeros, `[elements]`.
     pub(crate) fn make_room(&self) -> Tensor {
-        let gradient = self.weights.detach().zeros_like();
+        let gradient = Tensor::zeros(self.weights.size().as_slice(), self.options());
         for BufferMember { parameter, place } in &self.members {
             let size = parameter.tensor.size();
             give_gradient(&parameter.tensor, &part(&gradient, place).view(size.as_slice()));
@@ -346,8 +392,6 @@ pub(crate) const fn len(range: &Range<i64>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
 
     #[test]
@@ -412,6 +456,7 @@ mod tests {
             let of = |rank: usize| {
                 let of_buffer = |(gradient, ranges): (&Tensor, &Vec<Range<i64>>)| FlatBuffer {
                     weights: gradient.shallow_clone(),
+                    own: None,
                     gradient: part(gradient, &ranges[rank]),
                     members: Vec::new(),
                     ranges: ranges.clone(),

@@ -18,7 +18,7 @@ use super::evaluation::check_held_out;
 use super::parts::Parts;
 use super::restore::Restored;
 use crate::advantage::AdvantageEstimator;
-use crate::config::{GrpoConfig, configured_part};
+use crate::config::{GrpoConfig, Sharding, configured_part};
 use crate::data_parallel::DataParallel;
 use crate::error::{ConfigError, GrpoError};
 use crate::learner::{Learner, LearnerParts};
@@ -414,7 +414,10 @@ fn shared_by(
 ) -> Result<DataParallel, GrpoError> {
     let world_size = collective.world_size();
     let workers = config.run.virtual_workers.unwrap_or(world_size);
-    let processes = DataParallel::new(collective, workers);
+    let processes = match config.run.shard {
+        Sharding::Parameters if world_size > 1 => DataParallel::in_turns(collective, workers),
+        _ => DataParallel::new(collective, workers),
+    };
     let text = config.to_toml()?;
     processes.agree("configuration", fingerprint([[text.as_bytes()]]))?;
     if workers < world_size {

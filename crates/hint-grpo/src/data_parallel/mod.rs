@@ -16,10 +16,16 @@ use serde::de::DeserializeOwned;
 
 use crate::error::GrpoError;
 
+mod turns;
+
+pub(crate) use turns::{Lend, Turns};
+
 /// The processes of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct DataParallel {
     collective: Arc<dyn Collective>,
+    /// The same, where the processes give each other parts of the weights.
+    turns: Option<Arc<Turns>>,
     workers: usize,
 }
 
@@ -33,7 +39,19 @@ impl Default for DataParallel {
 impl DataParallel {
     /// The processes of `collective`, with `workers` virtual workers.
     pub(crate) fn new(collective: Arc<dyn Collective>, workers: usize) -> Self {
-        Self { collective, workers }
+        Self { collective, turns: None, workers }
+    }
+
+    /// As [`DataParallel::new`], of processes that may give each other parts of the weights.
+    pub(crate) fn in_turns(collective: Arc<dyn Collective>, workers: usize) -> Self {
+        let turns = Arc::new(Turns::new(collective));
+        let collective = Arc::clone(&turns) as Arc<dyn Collective>;
+        Self { collective, turns: Some(turns), workers }
+    }
+
+    /// The processes as they give each other parts of the weights, if they do.
+    pub(crate) const fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
     }
 
     /// The same processes, for a thread that samples while this one trains. All of them call it.
