@@ -391,6 +391,7 @@ fn memory(config: &ModelConfig, compute: Kind, adapts: bool, device: Device) -> 
         gradient_bytes,
         frees_gradients: false,
         optimizer_bytes: 2 * gradient_bytes,
+        gathered_bytes: None,
         reference: false,
         teacher_bytes: 0,
         sampler_bytes: 0,

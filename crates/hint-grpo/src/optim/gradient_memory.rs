@@ -7,7 +7,7 @@ use hint_policy::Policy;
 use crate::optim::{FlatBuffer, Shard, bytes, len};
 
 /// Memory of gradients that several processes or virtual workers share, of one process in bytes. It counts the gradient of a
-/// virtual worker, the sum, and what is sent and received for that.
+/// virtual worker, the sum, and what is sent and received for that. Shared weights are counted beside them.
 ///
 /// ```
 /// use hint_grpo::Optimizer as _;
@@ -33,6 +33,9 @@ pub struct GradientMemory {
     /// At most with several micro-batches. Their sum is complete in the last backward pass alone, so a process has the gradient
     /// of all parameters until then.
     pub many_micro_batches: u64,
+    /// The weights that are there at most while learning with `run.shard = "parameters"`. They are its part, those that a stage
+    /// of a pass reads, and what is sent and received for these.
+    pub weights: u64,
 }
 
 impl GradientMemory {
@@ -70,6 +73,9 @@ impl GradientMemory {
         let earlier = if virtual_workers > shard.world_size { own } else { largest_own };
         let many_micro_batches = all + earlier + sent;
         let one_micro_batch = own + (most + on_the_way).min(all) + sent;
-        Self { one_micro_batch: one_micro_batch.min(many_micro_batches), many_micro_batches }
+        let one_micro_batch = one_micro_batch.min(many_micro_batches);
+        // A pass reads the buffers whose gradients a stage changes. Less travels for them: each process sends one range.
+        let weights = own + most + sent;
+        Self { one_micro_batch, many_micro_batches, weights }
     }
 }

@@ -25,6 +25,9 @@ pub struct MemoryDemand<'a> {
     pub frees_gradients: bool,
     /// State of the optimizer, in bytes.
     pub optimizer_bytes: u64,
+    /// Weights that are there at most while learning, in bytes, if each of several processes keeps its part alone then. They
+    /// are its part, those of a block, and all that are not shared. `None` where the weights are whole all the time.
+    pub gathered_bytes: Option<u64>,
     /// Whether a KL term has a frozen reference. Adapters are their own.
     pub reference: bool,
     /// Weights of a further policy that teaches, in bytes.
@@ -81,6 +84,7 @@ impl SampledBatch {
 ///     gradient_bytes: 1 << 20,
 ///     frees_gradients: false,
 ///     optimizer_bytes: 2 << 20,
+///     gathered_bytes: None,
 ///     reference: false,
 ///     teacher_bytes: 0,
 ///     sampler_bytes: 0,
@@ -146,7 +150,7 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     let decodes = demand.sampled.iter().any(|batch| batch.side_by_side().0 > 0);
     vec![
         ("program", if report.device == Device::Cpu { PROGRAM } else { PROGRAM_GPU }),
-        ("weights", report.bytes as u64),
+        ("weights", if demand.gathered_bytes.is_some() { 0 } else { report.bytes as u64 }),
         ("gradients", if demand.frees_gradients { 0 } else { demand.gradient_bytes }),
         ("optimizer", demand.optimizer_bytes),
         ("reference", if is_copied { report.bytes as u64 + copies } else { 0 }),
@@ -156,17 +160,26 @@ fn lasting(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     ]
 }
 
+/// All weights, while nothing is learned, if they are in parts otherwise.
+fn whole(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    let weights = demand.gathered_bytes.map(|_| ("weights", demand.report.bytes as u64));
+    weights.into_iter().collect()
+}
+
 /// Copies on their way to the files of a checkpoint: a tensor of the model, or a slice of the optimizer's state. With a GPU
 /// they are in the memory of the host.
-fn checkpoint(MemoryDemand { model, report, .. }: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+fn checkpoint(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
+    let MemoryDemand { model, report, .. } = demand;
+    let mut parts = whole(demand);
     if report.device != Device::Cpu {
-        return Vec::new();
+        return parts;
     }
     let adapts = report.trainable < report.parameters;
     let table = (model.vocab_size * model.hidden_size) as u64;
     let largest = if adapts { table.min(report.trainable as u64) } else { table };
     let copies = if report.stored == Kind::Float { 1 } else { 2 };
-    vec![("written copies", 4 * (copies * largest).max(2 * largest.min(SLICE)))]
+    parts.push(("written copies", 4 * (copies * largest).max(2 * largest.min(SLICE))));
+    parts
 }
 
 /// Copies of the matrices in the compute kind, which forward and backward passes on a CPU keep.
@@ -209,7 +222,9 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     };
     let largest = demand.sampled.iter().map(size).max_by_key(|parts| parts.iter().sum::<u64>());
     let [cache, logits] = largest.unwrap_or_default();
-    vec![("keys and values", cache), ("next tokens", logits)]
+    let mut parts = whole(demand);
+    parts.extend([("keys and values", cache), ("next tokens", logits)]);
+    parts
 }
 
 /// Memory that [`Policy::forward`](crate::Policy::forward) keeps of one micro-batch. Of each token and layer, these
@@ -245,6 +260,7 @@ fn update(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     };
     let logits = logits.min(most) * width + (logits * width).min(kept_most) + softmax;
     vec![
+        ("weights", demand.gathered_bytes.unwrap_or(0)),
         ("gradients", if demand.frees_gradients { demand.gradient_bytes } else { 0 }),
         ("activations", tokens * kept * width),
         ("one layer", tokens * shape.block() * width + shape.delta_rule(tokens, report.device)),
@@ -448,6 +464,7 @@ mod tests {
             gradient_bytes: trained,
             frees_gradients: false,
             optimizer_bytes: 2 * trained,
+            gathered_bytes: None,
             reference: true,
             teacher_bytes: 0,
             sampler_bytes: 0,
@@ -487,6 +504,18 @@ mod tests {
         assert_eq!((part(&freed.lasting, "gradients"), part(&kept.update, "gradients")), (0, 0));
         assert_eq!(part(&freed.update, "gradients"), gradients);
         assert!((kept.total() - gradients..=kept.total()).contains(&freed.total()));
+    }
+
+    #[test]
+    fn weights_in_parts_are_whole_except_while_learning() {
+        let whole = estimate(false, |_| {});
+        let shared = estimate(false, |demand| demand.gathered_bytes = Some(1000));
+        let weights = part(&whole.lasting, "weights");
+        assert_eq!((part(&shared.lasting, "weights"), part(&shared.update, "weights")), (0, 1000));
+        for parts in [&shared.rollout, &shared.checkpoint] {
+            assert_eq!(part(parts, "weights"), weights);
+        }
+        assert!((whole.total() - weights..=whole.total()).contains(&shared.total()));
     }
 
     #[test]
@@ -547,6 +576,7 @@ mod tests {
                     gradient_bytes: 0,
                     frees_gradients: false,
                     optimizer_bytes: 0,
+                    gathered_bytes: None,
                     reference: true,
                     teacher_bytes: 400,
                     sampler_bytes: 0,

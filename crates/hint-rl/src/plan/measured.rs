@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use hint_grpo::GrpoConfig;
+use hint_grpo::config::Sharding;
 use hint_grpo::metrics::{self, timings};
 use hint_grpo::objective::OldLogprobs;
 use hint_policy::ModelConfig;
@@ -191,6 +192,8 @@ fn configured(work: &Demand, config: &GrpoConfig) -> Demand {
         passes: run.num_iterations as f64,
         scoring_passes: scoring.into_iter().filter(|has| *has).count() as f64,
         is_ahead: run.ahead > 0,
+        shares_weights: run.shard == Sharding::Parameters,
+        micro_batch_tokens: run.max_tokens_per_micro_batch as f64,
         ..work.clone()
     }
 }

@@ -117,6 +117,8 @@ pub(super) fn trainer(
         report: &report,
         gradient_bytes,
         frees_gradients: is_shared,
+        gathered_bytes: (demand.shares_weights && demand.gpus > 1.0)
+            .then(|| report.bytes as u64 - 4 * trained + weights(config, shape, demand)),
         optimizer_bytes: bytes(2.0 * FLOAT * trained as f64 * state_share(demand.gpus)),
         reference: options.reference,
         teacher_bytes: if options.teacher { 4 * config.num_parameters() as u64 } else { 0 },
@@ -143,30 +145,58 @@ pub(super) fn gradients(
     is_one_micro_batch: bool,
 ) -> u64 {
     let trained = count(shape.trained()) as u64;
-    let whole = |elements: usize| if shape.adapters > 0.0 { 0 } else { elements as u64 };
-    let table = whole(config.vocab_size * config.hidden_size);
-    let projection = whole(config.hidden_size * config.intermediate_size);
-    let tables = if config.tie_word_embeddings { table } else { 2 * table };
-    let layers = config.num_hidden_layers.max(1) as u64;
-    // A mean, since blocks are of about the same size.
-    let block = trained.saturating_sub(tables).div_ceil(layers);
-    let buffer = (trained / 16).clamp(BUFFER.0, BUFFER.1).min(trained);
-    let largest = buffer.max(table).max(projection);
-    // Buffers on both sides of a block hold parameters of its neighbors as well.
-    let at_block = block + 2 * buffer;
-    let alive = if config.tie_word_embeddings {
-        // It has a gradient during the whole pass.
-        table + at_block
-    } else {
-        at_block.max(table + buffer)
-    };
+    let Alive { largest, alive } = Alive::new(config, shape);
     let processes = count(demand.gpus) as u64;
     let own = trained.div_ceil(processes);
     let sum = if demand.workers > demand.gpus { own } else { largest.div_ceil(processes) };
     let several = trained + sum;
     let one = own + (alive + largest).min(trained);
     let held = if is_one_micro_batch { one.min(several) } else { several };
-    4 * held + IN_FLIGHT.min(2 * 4 * largest)
+    4 * held + in_flight(largest)
+}
+
+/// Weights of one of several processes that keep their parts alone while they learn, in bytes.
+pub(super) fn weights(config: &ModelConfig, shape: &Shape, demand: &Demand) -> u64 {
+    let trained = count(shape.trained()) as u64;
+    let Alive { largest, alive } = Alive::new(config, shape);
+    4 * (trained.div_ceil(count(demand.gpus) as u64) + alive) + in_flight(largest)
+}
+
+/// What is sent and received at a time, in bytes.
+fn in_flight(largest: u64) -> u64 {
+    IN_FLIGHT.min(2 * 4 * largest)
+}
+
+/// Elements of the buffers that are there at a time in a pass by blocks.
+struct Alive {
+    /// Of the largest buffer.
+    largest: u64,
+    /// Of all that a stage of the pass needs.
+    alive: u64,
+}
+
+impl Alive {
+    fn new(config: &ModelConfig, shape: &Shape) -> Self {
+        let trained = count(shape.trained()) as u64;
+        let whole = |elements: usize| if shape.adapters > 0.0 { 0 } else { elements as u64 };
+        let table = whole(config.vocab_size * config.hidden_size);
+        let projection = whole(config.hidden_size * config.intermediate_size);
+        let tables = if config.tie_word_embeddings { table } else { 2 * table };
+        let layers = config.num_hidden_layers.max(1) as u64;
+        // A mean, since blocks are of about the same size.
+        let block = trained.saturating_sub(tables).div_ceil(layers);
+        let buffer = (trained / 16).clamp(BUFFER.0, BUFFER.1).min(trained);
+        let largest = buffer.max(table).max(projection);
+        // Buffers on both sides of a block hold parameters of its neighbors as well.
+        let at_block = block + 2 * buffer;
+        let alive = if config.tie_word_embeddings {
+            // It has a gradient during the whole pass.
+            table + at_block
+        } else {
+            at_block.max(table + buffer)
+        };
+        Self { largest, alive }
+    }
 }
 
 /// Memory of one of the GPUs that sample.

@@ -91,6 +91,11 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = count(1))]
     virtual_workers: Option<usize>,
 
+    /// Division of the model over the GPUs that train, as `run.shard`. With `parameters`, each pass gathers the weights block
+    /// by block.
+    #[arg(long, value_enum, default_value_t = Shard::Gradients)]
+    shard: Shard,
+
     /// Optimizer steps in one step of the run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1))]
     updates: usize,
@@ -174,6 +179,15 @@ enum ScoringPass {
     Reference,
     /// Another model of the same size that teaches.
     Teacher,
+}
+
+/// Division of the model over the GPUs that train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shard {
+    /// Each holds its part of the optimizer's state and of the sum of the gradients.
+    Gradients,
+    /// Each also keeps its part of the weights alone while it learns.
+    Parameters,
 }
 
 /// Way of gradients between processes.
@@ -289,6 +303,8 @@ fn demand(options: &Options, gpus: usize, servers: usize) -> Demand {
         width: kind(options.compute).elt_size_in_bytes() as f64,
         max_batch: options.max_batch as f64,
         has_nccl: options.backend == Backend::Nccl,
+        shares_weights: options.shard == Shard::Parameters,
+        micro_batch_tokens: options.micro_batch_tokens as f64,
     }
 }
 

@@ -70,6 +70,10 @@ pub(super) struct Demand {
     pub(super) max_batch: f64,
     /// Whether gradients travel from GPU to GPU, and not through host memory.
     pub(super) has_nccl: bool,
+    /// Whether each GPU keeps its part of the weights alone while it learns, as `run.shard`.
+    pub(super) shares_weights: bool,
+    /// Most tokens of a micro-batch.
+    pub(super) micro_batch_tokens: f64,
 }
 
 /// Bytes of a weight, a gradient or a moment on trainers, and of a weight in a checkpoint.
@@ -222,8 +226,21 @@ pub(super) fn optimizer(shape: &Shape, demand: &Demand, machine: &Machine) -> f6
     demand.updates * OPTIMIZER_BYTES * own / machine.memory_bandwidth
 }
 
+/// Gathers of all weights in an optimizer step, by GPUs that keep their parts alone. Each micro-batch has one for the forward
+/// pass and one for the backward pass. Passes that score are not counted.
+fn gathers(demand: &Demand) -> f64 {
+    if !demand.shares_weights {
+        return 0.0;
+    }
+    let rows = demand.prompts * demand.group_size * demand.trained_frac * demand.passes;
+    let rows = whole(rows / demand.updates / demand.gpus);
+    let tokens = rows * (demand.prompt_len + demand.mean_len);
+    let batches = whole(tokens / demand.micro_batch_tokens).max(demand.workers / demand.gpus);
+    2.0 * whole(batches.min(rows))
+}
+
 /// The sum of gradients over the trainers, once for each virtual worker of one in each optimizer step, and then the weights.
-/// Nothing overlaps with the backward pass.
+/// Weights in parts are gathered besides. Nothing overlaps with the passes.
 pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f64 {
     let gpus = demand.gpus;
     if gpus <= 1.0 {
@@ -232,7 +249,7 @@ pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f
     let is_one_node = gpus <= machine.gpus_per_node as f64;
     let link = if is_one_node { machine.link_within } else { machine.link_between };
     let link = if demand.has_nccl { link } else { link.min(machine.gloo_bandwidth) };
-    let exchanges = whole(demand.workers / gpus).max(1.0) + 1.0;
+    let exchanges = whole(demand.workers / gpus).max(1.0) + 1.0 + gathers(demand);
     let bytes = exchanges * (gpus - 1.0) / gpus * FLOAT * shape.trained();
     demand.updates * (bytes / link + exchanges * (gpus - 1.0) * machine.link_latency)
 }
@@ -406,6 +423,8 @@ mod tests {
             width: 2.0,
             max_batch: 4.0,
             has_nccl: true,
+            shares_weights: false,
+            micro_batch_tokens: 100.0,
         }
     }
 
@@ -435,6 +454,9 @@ mod tests {
         // Twice 2 · ½ · 4 · 50 bytes at 10 bytes/s, and two messages.
         close(time.all_reduce, 2.0 * (200.0 / 10.0 + 0.5));
         close(time.transfer, 2.0 * 200.0 / 20.0);
+        // 8 rows of 30 tokens in each of two optimizer steps: 3 micro-batches of 100 tokens, with two gathers each.
+        let shared = Demand { shares_weights: true, ..demand() };
+        close(all_reduce(&shape(), &shared, &machine()), 2.0 * 4.0 * (200.0 / 20.0 + 0.25) * 2.0);
         let parts = time.parts().iter().map(|(_, seconds)| seconds).sum::<f64>();
         close(time.total(), parts);
         assert_eq!(time.bottleneck(), Part::Update);

@@ -106,6 +106,9 @@ fn gradients_are_about_those_of_a_dry_run_in_any_number_of_processes() {
                 let ratio = found / exact as f64;
                 assert!((0.95..1.4).contains(&ratio), "{world_size} {workers} {is_one}: {ratio}");
             }
+            let found = memory::weights(&config, &memory::shape(&config, None), &demand) as f64;
+            let ratio = found / exact.weights as f64;
+            assert!((0.9..1.4).contains(&ratio), "weights, {world_size} {workers}: {ratio}");
         }
     }
 }
@@ -129,6 +132,24 @@ fn virtual_workers_with_one_micro_batch_free_gradients_and_exchange_more() {
     assert!(many.time.all_reduce > 250.0 * few.time.all_reduce);
     assert!(text::text(&many).contains("2 train, 2 sample, 1024 virtual workers"));
     assert_eq!(text::json(&many)["virtual_workers"], json!(1024.0));
+}
+
+#[test]
+fn weights_in_parts_let_7b_train_on_two_gpus_and_are_gathered_for_every_pass() {
+    let args = ["--gpus", "2", "--servers", "2", "--gradient-checkpointing"];
+    let args = [&args[..], &["--virtual-workers", "1024"]].concat();
+    let whole = one_plan(&args);
+    let shared = one_plan(&[&args[..], &["--shard", "parameters"]].concat());
+    assert!(!whole.trainer_fits() && shared.trainer_fits(), "{:?}", shared.warnings);
+    let page = std::fs::read_to_string(PAGE).expect("the page is in the repository");
+    let memory = mebibytes(shared.trainer.total());
+    assert!(page.contains(&format!("it needs {memory}")), "docs/machines.md has not: {memory}");
+    // 512 micro-batches on each GPU, and two gathers for each beside 513 exchanges.
+    let ratio = shared.time.all_reduce / whole.time.all_reduce;
+    assert!((ratio - 1537.0 / 513.0).abs() < 1e-9, "{ratio}");
+    assert!(text::text(&shared).contains("1024 virtual workers, weights in parts"));
+    assert_eq!(text::json(&shared)["shard"], json!("parameters"));
+    assert_eq!(text::json(&whole)["shard"], json!("gradients"));
 }
 
 #[test]

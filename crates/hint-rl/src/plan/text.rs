@@ -139,7 +139,8 @@ pub(super) fn text(plan: &Plan) -> String {
     } else {
         String::new()
     };
-    line("GPUs", format!("{gpus} train, {samplers}{workers}"));
+    let parts = if demand.shares_weights { ", weights in parts" } else { "" };
+    line("GPUs", format!("{gpus} train, {samplers}{workers}{parts}"));
     line("", String::new());
     let of_round = |round: &Round| {
         let (steps, live, cause) = (round.steps, round.live, round.bound.in_words().0);
@@ -256,6 +257,7 @@ pub(super) fn json(plan: &Plan) -> Value {
         "gpus": demand.gpus,
         "servers": demand.servers,
         "virtual_workers": demand.workers,
+        "shard": if demand.shares_weights { "parameters" } else { "gradients" },
         "backend": format!("{backend:?}").to_lowercase(),
         "sampling": round(&time.sampling),
         "hinted": round(&time.hinted),

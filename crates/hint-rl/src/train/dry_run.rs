@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use hint_grpo::advantage::ScoredGroup;
-use hint_grpo::config::EvaluationConfig;
+use hint_grpo::config::{EvaluationConfig, Sharding};
 use hint_grpo::observer::Phase;
 use hint_grpo::optim::{FlatBuffer, GradientMemory, Shard};
 use hint_grpo::{
@@ -105,12 +105,20 @@ fn optimizer(
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
     let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
     let buffers = if workers > 1 { optimizer.shard(shard) } else { None };
+    let shares_weights = world_size > 1 && config.run.shard == Sharding::Parameters;
+    let can_share = |buffers: &Vec<FlatBuffer>| buffers.iter().all(|one| one.own.is_some());
+    ensure!(
+        !shares_weights || buffers.as_ref().is_some_and(can_share),
+        "`run.shard` is `parameters`, which needs AdamW; take that, or `gradients`"
+    );
     let of = |buffers: Vec<FlatBuffer>| {
         GradientMemory::new(&buffers, &**model.policy.lock(), shard, workers)
     };
     let gradients = buffers.map(of);
     if world_size > 1 {
-        let held = if gradients.is_some() {
+        let held = if shares_weights {
+            "a part of the optimizer's state and of the sum of gradients, and of the weights while it learns"
+        } else if gradients.is_some() {
             "a part of the optimizer's state and of the sum of gradients"
         } else {
             "all of the optimizer's state: this algorithm cannot share it"
@@ -359,6 +367,19 @@ mod tests {
         let sgd = ["--set", "optimizer.algorithm={ type = 'sgd', momentum = 0.9 }"];
         let sgd = |more: &[&str]| optimizer(&[&sgd, more].concat());
         assert_eq!(sgd(&[]), sgd(&["--world-size", "4"]));
+    }
+
+    #[test]
+    fn weights_in_parts_are_whole_except_while_learning() {
+        let small =
+            ["--set", "rollout.group_size=2", "--set", "rollout.sampling.max_completion_len=4"];
+        let shared = ["--world-size", "2", "--set", "run.shard='parameters'"];
+        let lines = lines(&[&small[..], &shared].concat());
+        let weights = lines.iter().filter(|line| line.starts_with("memory       weights"));
+        let weights = weights.map(|line| line.rsplit("  ").next().unwrap()).collect::<Vec<_>>();
+        assert_eq!(weights, ["while sampling", "while learning", "while saving"], "{lines:#?}");
+        let words = "and of the weights while it learns";
+        assert!(lines.iter().any(|line| line.ends_with(words)), "{lines:#?}");
     }
 
     #[test]

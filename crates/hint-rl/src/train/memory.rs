@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hint_grpo::config::Sharding;
 use hint_grpo::objective::CreditTeacher;
 use hint_grpo::optim::GradientMemory;
 use hint_grpo::{GrpoConfig, Optimizer};
@@ -59,6 +60,7 @@ pub(crate) fn demand<'a>(
         gradient_bytes: gradients(optimizer.parameters(), config, is_one_micro_batch, sharing),
         frees_gradients: sharing.gradients.is_some(),
         optimizer_bytes: optimizer.state_bytes() + undo(optimizer, config, model, sharing),
+        gathered_bytes: gathered(optimizer.parameters(), config, model, sharing),
         reference: config.loss.needs_reference() && !method.is_supervised(),
         teacher_bytes: if method.is_supervised() { 0 } else { teacher(config, model) },
         sampler_bytes: if method.is_supervised() { 0 } else { copies(settings, config, model) },
@@ -118,6 +120,22 @@ fn gradients(
     let largest = sizes.max().unwrap_or(0);
     let sent = bucket.max(largest).min(gradient);
     gradient + gradient.div_ceil(world_size as u64) + 2 * sent
+}
+
+/// Weights while learning, where each process keeps its part of the trained ones alone.
+fn gathered(
+    parameters: &[Parameter],
+    config: &GrpoConfig,
+    model: &Model,
+    sharing: Sharing,
+) -> Option<u64> {
+    let Sharing { world_size, gradients } = sharing;
+    if world_size == 1 || config.run.shard != Sharding::Parameters {
+        return None;
+    }
+    let trained = parameters.iter().map(|one| bytes(&one.tensor)).sum::<u64>();
+    let others = (model.report.bytes as u64).saturating_sub(trained);
+    gradients.map(|shared| others + shared.weights)
 }
 
 /// The copy of the state before a step of several optimizer steps, where it fits its limit. It is on the host. Processes
