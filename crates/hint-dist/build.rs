@@ -79,7 +79,7 @@ mod native {
         command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-s", "native/nccl.cpp", "-o"]);
         command.arg(library()).arg("-L").arg(lib).arg("-Wl,-z,defs");
         command.arg(format!("-Wl,-rpath,{}", lib.display()));
-        command.args(["-ltorch_cuda", "-ltorch_cpu", "-lc10"]);
+        command.args(["-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10", "-ldl"]);
         let status = command.status().expect("the compiler of `native/c10d.cpp` starts");
         if !status.success() {
             println!("cargo::error=`native/nccl.cpp` does not compile: {command:?}");

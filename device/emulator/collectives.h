@@ -1,5 +1,5 @@
 // The place of NCCL: exchanges between processes with an emulated device each. A program that is built with NCCL asks for
-// the two functions below before it loads the library with NCCL's own (`crates/hint-dist/native/c10d.cpp`).
+// the functions below before it loads the library with NCCL's own (`crates/hint-dist/native/c10d.cpp`).
 //
 // Bytes go from device memory to device memory over Gloo. Arguments are checked as NCCL's are, and an operation that was
 // aborted ends with an error.
@@ -8,11 +8,14 @@
 #define USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
+#include <vector>
 
 #include "host_views.h"
 
@@ -113,5 +116,31 @@ __attribute__((visibility("default"))) c10d::Backend* hint_nccl_new(const c10::i
 /// The processes of a machine see the same devices, so that two may take one.
 __attribute__((visibility("default"))) void hint_nccl_uuid(int device, char* out) {
   std::memset(out, device + 1, 16);
+}
+
+/// An id that holds the port of a store. This process serves it, as NCCL's waits for the others.
+__attribute__((visibility("default"))) void hint_nccl_make_id(char* out) {
+  static std::mutex mutex;
+  static std::vector<c10::intrusive_ptr<c10d::TCPStore>> stores;
+  c10d::TCPStoreOptions options;
+  options.port = 0;
+  options.isServer = true;
+  options.waitWorkers = false;
+  auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  const uint16_t port = store->getPort();
+  std::memset(out, 0, 128);
+  std::memcpy(out, &port, sizeof(port));
+  std::lock_guard<std::mutex> lock(mutex);
+  stores.push_back(std::move(store));
+}
+
+__attribute__((visibility("default"))) c10d::Backend* hint_nccl_connect(const char* id, int rank, int world_size,
+                                                                        int device, int64_t timeout_ms) {
+  uint16_t port = 0;
+  std::memcpy(&port, id, sizeof(port));
+  c10d::TCPStoreOptions options;
+  options.port = port;
+  options.timeout = std::chrono::milliseconds(timeout_ms);
+  return hint_nccl_new(c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options), rank, world_size, device, timeout_ms);
 }
 }

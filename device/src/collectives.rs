@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use hint_dist::{Collective, CollectiveError, Gloo, Nccl, PeerState, Rendezvous, Timeouts};
+use hint_dist::{
+    Collective, CollectiveError, Gloo, Nccl, NcclChannel, PeerState, Rendezvous, Timeouts,
+};
 use hint_policy::tch::{Device, Kind, Tensor};
 
 /// Elements of the tensor whose exchange is timed: 256 MiB.
@@ -52,6 +54,7 @@ pub(crate) fn check(options: &Options, device: Device) -> Result<()> {
     }
     let gloo = meet(port + 1)?;
     compare(&nccl, &gloo, device)?;
+    carry_weights(&gloo, device)?;
     let groups: [(&str, &dyn Collective); 2] = [("NCCL", &nccl), ("Gloo", &gloo)];
     for (name, group) in groups {
         let rate = rate(group, device)?;
@@ -95,6 +98,36 @@ fn compare(nccl: &dyn Collective, gloo: &dyn Collective, device: Device) -> Resu
     if nccl.rank() == 0 {
         println!("{compared} exchanges of {world_size} GPUs have the bits of Gloo");
     }
+    Ok(())
+}
+
+/// Fails unless weights of rank 0 arrive at the others as at servers: by an id alone, a tensor at a time. A rank that
+/// others do not join ends within its limit.
+fn carry_weights(gloo: &Gloo, device: Device) -> Result<()> {
+    let (rank, world_size, limit) = (gloo.rank(), gloo.world_size(), Duration::from_secs(60));
+    // All ranks take that of rank 0.
+    let id = gloo.all_gather_bytes(&NcclChannel::new_id()?)?.swap_remove(0);
+    let channel = NcclChannel::join(&id, rank, world_size, device, limit)?;
+    for elements in [1, 49_152, 1 << 22] {
+        let expected = numbers(0, elements, Kind::Float, device);
+        let tensor = if rank == 0 { expected.copy() } else { expected.zeros_like() };
+        channel.broadcast(&tensor, 0, limit, &|| false)?;
+        ensure!(tensor.equal(&expected), "{elements} weights of rank 0 differ in rank {rank}");
+    }
+    // Nobody leaves while another one still receives.
+    gloo.barrier()?;
+    drop(channel);
+    let (id, start) = (NcclChannel::new_id()?, now());
+    let alone = NcclChannel::join(&id, 0, 2, device, Duration::from_secs(2));
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(
+        alone.is_err() && seconds < 20.0,
+        "a rank waits {seconds} s for one that does not come"
+    );
+    if rank == 0 {
+        println!("weights of rank 0 are those of all {world_size} ranks, by an id alone");
+    }
+    gloo.barrier()?;
     Ok(())
 }
 

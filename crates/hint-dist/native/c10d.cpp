@@ -87,8 +87,12 @@ GroupPtr& group_of(void* group) {
 struct Nccl {
   using New = c10d::Backend* (*)(const StorePtr&, int, int, int, int64_t);
   using Identify = void (*)(int, char*);
+  using MakeId = void (*)(char*);
+  using Connect = c10d::Backend* (*)(const char*, int, int, int, int64_t);
   New create;
   Identify identify;
+  MakeId make_id;
+  Connect connect;
 };
 
 void* loaded(void* found) {
@@ -123,7 +127,9 @@ const Nccl& nccl(const char* image, size_t len) {
     bool is_there = dlsym(RTLD_DEFAULT, "hint_nccl_new") != nullptr;
     void* library = is_there ? RTLD_DEFAULT : load(image, len);
     return {reinterpret_cast<Nccl::New>(loaded(dlsym(library, "hint_nccl_new"))),
-            reinterpret_cast<Nccl::Identify>(loaded(dlsym(library, "hint_nccl_uuid")))};
+            reinterpret_cast<Nccl::Identify>(loaded(dlsym(library, "hint_nccl_uuid"))),
+            reinterpret_cast<Nccl::MakeId>(loaded(dlsym(library, "hint_nccl_make_id"))),
+            reinterpret_cast<Nccl::Connect>(loaded(dlsym(library, "hint_nccl_connect")))};
   }();
   return functions;
 }
@@ -215,6 +221,24 @@ int hint_nccl_open(const char* image, size_t len, void* store, int rank, int wor
                    int64_t timeout_ms, void** out, char* text, size_t capacity) {
   return guarded({text, capacity}, [&] {
     auto* group = nccl(image, len).create(store_of(store), rank, world_size, device, timeout_ms);
+    *out = new GroupPtr(GroupPtr::reclaim(group));
+    return kDone;
+  });
+}
+
+// The 128 bytes by which the processes of a new group find each other without a store.
+int hint_nccl_id(const char* image, size_t len, char* out, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    nccl(image, len).make_id(out);
+    return kDone;
+  });
+}
+
+// The group of `world_size` processes that have the 128 bytes of `id`. Waits for them all.
+int hint_nccl_join(const char* image, size_t len, const char* id, int rank, int world_size, int device,
+                   int64_t timeout_ms, void** out, char* text, size_t capacity) {
+  return guarded({text, capacity}, [&] {
+    auto* group = nccl(image, len).connect(id, rank, world_size, device, timeout_ms);
     *out = new GroupPtr(GroupPtr::reclaim(group));
     return kDone;
   });

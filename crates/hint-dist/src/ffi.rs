@@ -113,6 +113,27 @@ unsafe extern "C" {
         capacity: usize,
     ) -> c_int;
     #[cfg(feature = "nccl")]
+    fn hint_nccl_id(
+        image: *const c_char,
+        len: usize,
+        out: *mut c_char,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    #[cfg(feature = "nccl")]
+    fn hint_nccl_join(
+        image: *const c_char,
+        len: usize,
+        id: *const c_char,
+        rank: c_int,
+        world_size: c_int,
+        device: c_int,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+        text: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    #[cfg(feature = "nccl")]
     fn hint_group_abort(group: *mut c_void, text: *mut c_char, capacity: usize) -> c_int;
     #[cfg(feature = "nccl")]
     fn hint_group_shutdown(group: *mut c_void, text: *mut c_char, capacity: usize) -> c_int;
@@ -313,6 +334,23 @@ pub(crate) fn identify_gpu(device: usize) -> Result<[u8; 16], CollectiveError> {
     Ok(found)
 }
 
+/// Bytes of the id of a group that is made without a store.
+#[cfg(feature = "nccl")]
+pub(crate) const ID_LEN: usize = 128;
+
+/// The id of a new group, which [`Group::join_nccl`] takes.
+#[cfg(feature = "nccl")]
+#[expect(unsafe_code, reason = "C has no safe interface")]
+pub(crate) fn new_nccl_id() -> Result<[u8; ID_LEN], CollectiveError> {
+    let mut id = [0_u8; ID_LEN];
+    call("make an id of NCCL", |text, capacity| {
+        let (image, len) = (NCCL.as_ptr().cast(), NCCL.len());
+        // SAFETY: all pointers are valid during the call, and `id` has the 128 bytes that it writes.
+        unsafe { hint_nccl_id(image, len, id.as_mut_ptr().cast(), text, capacity) }
+    })?;
+    Ok(id)
+}
+
 /// A number of ranks or devices, as C has it.
 fn small(number: usize) -> Result<c_int, CollectiveError> {
     let too_large = |_| CollectiveError::Rendezvous(format!("{number} is no rank"));
@@ -388,6 +426,40 @@ impl Group {
                     NCCL.as_ptr().cast(),
                     NCCL.len(),
                     store.0,
+                    rank,
+                    world_size,
+                    device,
+                    millis(timeout),
+                    &raw mut group,
+                    text,
+                    capacity,
+                )
+            }
+        })?;
+        Ok(Self { group, starts: Mutex::new(()) })
+    }
+
+    /// Connects the GPU `device` to those of all other ranks, which have the same `id`. Each later wait for them to take
+    /// an operation on is bounded by `timeout` as well.
+    #[cfg(feature = "nccl")]
+    #[expect(unsafe_code, reason = "C has no safe interface")]
+    pub(crate) fn join_nccl(
+        id: &[u8; ID_LEN],
+        rank: usize,
+        world_size: usize,
+        device: usize,
+        timeout: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let (rank, world_size, device) = (small(rank)?, small(world_size)?, small(device)?);
+        let mut group = null_mut();
+        call("connect to the GPUs of another program", |text, capacity| {
+            // SAFETY: all pointers are valid during the call, `id` has the 128 bytes that it reads, and the group is
+            // owned by the value returned below.
+            unsafe {
+                hint_nccl_join(
+                    NCCL.as_ptr().cast(),
+                    NCCL.len(),
+                    id.as_ptr().cast(),
                     rank,
                     world_size,
                     device,

@@ -10,6 +10,9 @@
 //! | `Gloo`, feature `gloo` | processes on one or more machines, over the Gloo of libtorch 2.11 |
 //! | `Nccl`, feature `nccl` | such processes with a GPU each, whose tensors travel from GPU to GPU |
 //!
+//! An `NcclChannel` (feature `nccl`) is no rank of a run. It carries weights to the GPUs of another program, such as a
+//! server that samples.
+//!
 //! Every wait is bounded. A process that ends, is late, gives up or calls another operation is the same
 //! [`CollectiveError`] on every rank. It names the rank where that can be known. A group that has failed once stays failed.
 //!
@@ -35,6 +38,8 @@
 //! Two threads of a process may exchange at the same time: the second one over the [duplicate](Collective::duplicate) of the
 //! group. With `Gloo`, tensors of a GPU are carried through host memory.
 
+#[cfg(feature = "nccl")]
+mod channel;
 mod collective;
 mod error;
 #[cfg(feature = "gloo")]
@@ -47,6 +52,8 @@ mod single;
 mod threads;
 mod values;
 
+#[cfg(feature = "nccl")]
+pub use channel::NcclChannel;
 pub use collective::Collective;
 pub use error::{CollectiveError, PeerState};
 #[cfg(feature = "gloo")]

@@ -1,0 +1,136 @@
+//! Tensors for the GPUs of another program, which NCCL connects by an id alone.
+
+use std::time::Duration;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::collective::Operation;
+use crate::error::CollectiveError;
+use crate::ffi::{Group, ID_LEN, new_nccl_id};
+
+/// The longest wait before it is asked whether the others are still there.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// A GPU of this process, and those of another program, over NCCL.
+///
+/// Its ranks share no store, so nobody watches them. Each wait is bounded, and what failed once is of no use any more.
+/// Dropping a channel aborts what is under way. All ranks need the same version of NCCL, and a GPU of their own.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use hint_dist::NcclChannel;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let (device, limit) = (Device::Cuda(0), Duration::from_secs(60));
+/// let id = NcclChannel::new_id()?;
+/// // The other program joins as rank 1 at the same time, with this id.
+/// let channel = NcclChannel::join(&id, 0, 2, device, limit)?;
+/// let weights = Tensor::ones([4], (Kind::Float, device));
+/// channel.broadcast(&weights, 0, limit, &|| false)?;
+/// # Ok::<(), hint_dist::CollectiveError>(())
+/// ```
+#[derive(Debug)]
+pub struct NcclChannel {
+    group: Group,
+    device: Device,
+}
+
+impl NcclChannel {
+    /// The 128 bytes by which the ranks of a new channel find each other. This process stays reachable for them.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Backend`] where libtorch has no NCCL.
+    pub fn new_id() -> Result<Vec<u8>, CollectiveError> {
+        Ok(new_nccl_id()?.to_vec())
+    }
+
+    /// Connects the GPU `device` as `rank` of `world_size`. Takes part in the sum of one number, with which the workers of
+    /// vLLM begin. All ranks call it at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Backend`] for an `id` of another length, a CPU, another version of NCCL, and two ranks with one GPU.
+    /// Also when the ranks are not all there within `timeout`.
+    pub fn join(
+        id: &[u8],
+        rank: usize,
+        world_size: usize,
+        device: Device,
+        timeout: Duration,
+    ) -> Result<Self, CollectiveError> {
+        let refused = |problem: String| CollectiveError::backend("join a channel", problem);
+        let id = <&[u8; ID_LEN]>::try_from(id)
+            .map_err(|_| refused(format!("an id has {ID_LEN} bytes, this one {}", id.len())))?;
+        let Device::Cuda(index) = device else {
+            return Err(refused("this rank has no GPU".to_owned()));
+        };
+        Ok(Self { group: Group::join_nccl(id, rank, world_size, index, timeout)?, device })
+    }
+
+    /// Gives `tensor` of rank `root` to all. It is contiguous, [`Kind::Float`], on the GPU of this rank, of any shape, and
+    /// the same number of elements everywhere. Returns when it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Backend`] for another tensor, an error of NCCL, after `timeout`, and when `is_over` says that the
+    /// others have given up. Drop the channel then.
+    pub fn broadcast(
+        &self,
+        tensor: &Tensor,
+        root: usize,
+        timeout: Duration,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), CollectiveError> {
+        let failed = |problem: &str| CollectiveError::backend("broadcast", problem);
+        let fits = tensor.device() == self.device && tensor.kind() == Kind::Float;
+        if !fits || !tensor.is_contiguous() {
+            return Err(failed("it takes contiguous Float tensors of the GPU that has joined"));
+        }
+        let work = self.group.start(Operation::Broadcast, tensor, tensor, root)?;
+        let mut waited = Duration::ZERO;
+        while !work.poll(SLICE)? {
+            waited += SLICE;
+            if is_over() {
+                return Err(failed("the other program has given up"));
+            }
+            if waited >= timeout {
+                return Err(failed(&format!("not done within {} s", timeout.as_secs_f64())));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_another_length_and_a_cpu_are_refused() {
+        let join = |id: &[u8]| {
+            let joined = NcclChannel::join(id, 0, 2, Device::Cpu, Duration::from_secs(1));
+            joined.expect_err("no GPU").to_string()
+        };
+        assert_eq!(join(&[0; 12]), "cannot join a channel: an id has 128 bytes, this one 12");
+        assert_eq!(join(&[0; ID_LEN]), "cannot join a channel: this rank has no GPU");
+    }
+
+    /// What NCCL or libtorch says. So `native/nccl.cpp` finds the functions of NCCL, and its calls arrive.
+    #[test]
+    fn without_gpus_the_id_or_the_connection_is_an_error() {
+        if tch::Cuda::device_count() > 0 {
+            return;
+        }
+        let id = match NcclChannel::new_id().map_err(|error| error.to_string()) {
+            Ok(id) => id,
+            // A machine without a network.
+            Err(error) => return assert!(error.contains("NCCL error: "), "{error}"),
+        };
+        let device = Device::Cuda(0);
+        let joined = NcclChannel::join(&id, 0, 1, device, Duration::from_secs(5));
+        let error = joined.expect_err("no GPU").to_string();
+        assert!(error.starts_with("cannot connect to the GPUs of another program: "), "{error}");
+    }
+}
