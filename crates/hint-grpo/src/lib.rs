@@ -74,3 +74,4 @@ pub use run::{Hints, Outcome, Parts, Rewards, Run, RunBuilder, SupervisedTrainer
 pub use run_dir::RunDir;
 pub use stage::{Demonstration, Stage};
 pub use warning::Warning;
+pub use weights::weight_tensors;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use hint_policy::{LoraConfig, Policy, SaveOptions, SharedPolicy, catch_out_of_memory};
-use hint_rollout::engine::HeadWeights;
+use hint_policy::{
+    LoraConfig, Parameter, Policy, PolicyError, SaveOptions, SharedPolicy, catch_out_of_memory,
+};
+use hint_rollout::engine::{HeadWeights, WeightTensor};
 use hint_rollout::{PolicyVersion, RolloutError, WeightSource};
 use tch::{Device, Tensor};
 
@@ -34,6 +36,31 @@ impl WeightSource for SharedWeights<'_> {
         }
         Ok(is_readable)
     }
+
+    fn tensors(&self, head: HeadWeights) -> Result<Option<Vec<WeightTensor>>, RolloutError> {
+        weight_tensors(self.policy, head)
+    }
+}
+
+/// The tensors of the policy's checkpoint, for [`WeightSource::tensors`]: `tch::Tensor`s that need no gradient, on the
+/// policy's device, some in its memory. `None` for a policy that gives none away.
+///
+/// # Errors
+///
+/// [`RolloutError::Policy`] when the memory is too small to merge adapters.
+pub fn weight_tensors(
+    policy: &SharedPolicy,
+    head: HeadWeights,
+) -> Result<Option<Vec<WeightTensor>>, RolloutError> {
+    let tensors = catch_out_of_memory("merge the adapters for servers", || {
+        let untied_head = head == HeadWeights::Untied;
+        Ok::<_, PolicyError>(tch::no_grad(|| policy.lock().checkpoint_tensors(untied_head)))
+    })?;
+    let shared = |Parameter { name, tensor }| {
+        let values = tensor.detach();
+        WeightTensor { name, shape: values.size(), values: Box::new(values) }
+    };
+    Ok(tensors.map(|tensors| tensors.into_iter().map(shared).collect()))
 }
 
 /// Weights that the first of several processes has, whose engine takes them up for all.
@@ -113,6 +140,7 @@ mod tests {
 
     use hint_policy::config::Architecture;
     use hint_policy::{CausalLm, ModelConfig};
+    use tch::Kind;
 
     use super::*;
 
@@ -141,5 +169,35 @@ mod tests {
         // A server would scale it as the others.
         let rank_pattern = BTreeMap::from([("q_proj".to_owned(), 2)]);
         assert_eq!(write(Some(&LoraConfig { rank_pattern, ..lora })), (false, None, None));
+    }
+
+    #[test]
+    fn tensors_are_those_of_the_checkpoint() {
+        let mut config = ModelConfig::small(Architecture::Llama, 60);
+        config.tie_word_embeddings = true;
+        let policy = CausalLm::init(&config, 1, Device::Cpu).unwrap();
+        let policy = policy.with_lora(&LoraConfig { rank: 4, ..LoraConfig::default() }, 7).unwrap();
+        let policy = SharedPolicy::new(policy);
+        // An adapter starts at zero.
+        tch::no_grad(|| {
+            for parameter in policy.lock().parameters() {
+                let _ = parameter.tensor.shallow_clone().fill_(0.25);
+            }
+        });
+        policy.lock().parameters_changed();
+        let weights = SharedWeights { policy: &policy, version: PolicyVersion(3) };
+        let dir = tempfile::tempdir().unwrap();
+        weights.write_checkpoint(dir.path(), HeadWeights::Untied).unwrap();
+        let file = dir.path().join("model.safetensors");
+        let expected = Tensor::read_safetensors(file).unwrap();
+        let expected = expected.into_iter().collect::<BTreeMap<_, _>>();
+        let tensors = weights.tensors(HeadWeights::Untied).unwrap().expect("a model has them");
+        assert_eq!(tensors.len(), expected.len());
+        assert!(tensors.iter().any(|tensor| tensor.name == "lm_head.weight"));
+        for WeightTensor { name, shape, values } in tensors {
+            let values = values.downcast::<Tensor>().expect("a tensor of tch");
+            assert!(!values.requires_grad() && values.size() == shape, "{name}");
+            assert!(values.to_kind(Kind::Float).equal(&expected[&name]), "{name}");
+        }
     }
 }

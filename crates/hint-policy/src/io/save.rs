@@ -27,18 +27,28 @@ pub(crate) fn save(
     let (_, name) = element_type(options.kind)?;
     std::fs::create_dir_all(dir)
         .map_err(|source| PolicyError::Write { path: dir.to_owned(), source })?;
-    let mut parameters = weights.merged_parameters();
+    let parameters = tensors(config, weights, options.untied_head);
     let mut config = config.clone();
-    if options.untied_head && config.tie_word_embeddings {
-        config.tie_word_embeddings = false;
-        let tensor = weights.head().shallow_clone();
-        parameters.push(Parameter { name: "lm_head.weight".to_owned(), tensor });
-    }
+    config.tie_word_embeddings &= !options.untied_head;
     write_tensors(&dir.join(safetensors_file::SINGLE), parameters, options.kind)?;
     let path = dir.join("config.json");
     let json = serde_json::to_string_pretty(&HfConfig::from(config).with_dtype(name))
         .map_err(|source| PolicyError::Json { path: path.clone(), source })?;
     atomic::write(&path, &json)
+}
+
+/// The tensors of a checkpoint under their names, in its order, with adapters merged.
+pub(crate) fn tensors(
+    config: &ModelConfig,
+    weights: &Weights,
+    untied_head: bool,
+) -> Vec<Parameter> {
+    let mut parameters = weights.merged_parameters();
+    if untied_head && config.tie_word_embeddings {
+        let tensor = weights.head().shallow_clone();
+        parameters.push(Parameter { name: "lm_head.weight".to_owned(), tensor });
+    }
+    parameters
 }
 
 /// The element type of a file, and its name in `config.json`.

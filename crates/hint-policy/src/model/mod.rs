@@ -403,4 +403,8 @@ impl Policy for CausalLm {
     fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
         self.save_with(dir, options)
     }
+
+    fn checkpoint_tensors(&self, untied_head: bool) -> Option<Vec<Parameter>> {
+        Some(save::tensors(&self.config, &self.weights, untied_head))
+    }
 }

@@ -207,6 +207,14 @@ pub trait Policy: Send {
         let expected = "the default, or a policy that implements `save_as`";
         Err(PolicyError::option("save options", &format!("{options:?}"), expected))
     }
+
+    /// The tensors that [`Policy::save_as`] writes with merged adapters, under their names and in their order. Kinds and
+    /// device are those of the policy, and some share its memory. `untied_head` is as in [`SaveOptions`]. By default
+    /// there are none to be had, and others read the folder.
+    fn checkpoint_tensors(&self, untied_head: bool) -> Option<Vec<Parameter>> {
+        let _ = untied_head;
+        None
+    }
 }
 
 impl<P: Policy + ?Sized> Policy for Box<P> {
@@ -262,6 +270,9 @@ impl<P: Policy + ?Sized> Policy for Box<P> {
     }
     fn save_as(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
         (**self).save_as(dir, options)
+    }
+    fn checkpoint_tensors(&self, untied_head: bool) -> Option<Vec<Parameter>> {
+        (**self).checkpoint_tensors(untied_head)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The engine: the sampler of completions.
 
+use std::any::Any;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -446,6 +448,38 @@ pub trait WeightSource {
     fn write_adapter(&self, dir: &Path) -> Result<bool, RolloutError> {
         let _ = dir;
         Ok(false)
+    }
+
+    /// The tensors that [`WeightSource::write_checkpoint`] writes, under the same names and in the same order. With `None`,
+    /// which is the default, engines read the folder.
+    ///
+    /// # Errors
+    ///
+    /// Any error that keeps the tensors from being made.
+    fn tensors(&self, head: HeadWeights) -> Result<Option<Vec<WeightTensor>>, RolloutError> {
+        let _ = head;
+        Ok(None)
+    }
+}
+
+/// A tensor of a [`WeightSource`].
+pub struct WeightTensor {
+    /// Its name in a checkpoint.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<i64>,
+    /// Its values, for the program's own transfer, which knows their type. Those of a policy of `hint-policy` are a
+    /// `tch::Tensor` of floating-point numbers, of any kind, on any device.
+    pub values: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for WeightTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, shape, values: _ } = self;
+        f.debug_struct("WeightTensor")
+            .field("name", name)
+            .field("shape", shape)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,7 @@ pub mod vllm;
 
 pub use contract::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
-    TooLong, WeightSource,
+    TooLong, WeightSource, WeightTensor,
 };
 pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]
