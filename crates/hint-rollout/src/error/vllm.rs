@@ -156,6 +156,17 @@ pub enum VllmError {
         source: HttpError,
     },
 
+    /// The server needs weights again that were never in a folder.
+    #[error(
+        "`{server}` has lost the weights of version {version}, which came from GPU to GPU; it gets the next ones"
+    )]
+    NoFolder {
+        /// The server.
+        server: String,
+        /// Version of the weights.
+        version: u64,
+    },
+
     /// The server did not resume after a change of weights.
     #[error("`{server}` is still paused after new weights were loaded; start it again")]
     Paused {
@@ -210,6 +221,7 @@ impl VllmError {
         match self {
             Self::Http(error) => error.is_transient(),
             Self::Reload { .. }
+            | Self::NoFolder { .. }
             | Self::Paused { .. }
             | Self::Version { .. }
             | Self::LoadAdapter { .. }

@@ -39,4 +39,10 @@ fn traits_are_dyn_compatible() {
     let _: Option<Box<dyn Levels>> = None;
     let _: Option<Box<dyn Combine>> = None;
     let _: Option<Box<dyn HintWriter>> = None;
+    #[cfg(feature = "vllm")]
+    {
+        use hint_rollout::engine::vllm::{WeightLink, WeightTransfer};
+        let _: Option<Box<dyn WeightTransfer>> = None;
+        let _: Option<Box<dyn WeightLink>> = None;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod aborted;
 mod adapters;
+mod transfer;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -35,7 +36,7 @@ const HANG: u16 = 1;
 struct Recorded {
     address: String,
     log: Arc<Mutex<Vec<String>>>,
-    /// Bodies of the requests for completions.
+    /// Bodies of the requests for completions, and of those about weights from GPU to GPU.
     bodies: Arc<Mutex<Vec<Value>>>,
     /// Names of the adapters that it has.
     adapters: Arc<Mutex<Vec<String>>>,
@@ -61,7 +62,9 @@ impl Recorded {
                 let Ok(mut stream) = stream else { return };
                 let Some((path, body)) = read_request(&mut stream) else { continue };
                 seen.lock().expect("no test panics here").push(path.clone());
-                if path == "/v1/completions" {
+                let is_kept =
+                    ["/v1/completions", "/init_weight_transfer_engine", "/update_weights"];
+                if is_kept.contains(&path.as_str()) {
                     let body = serde_json::from_str(&body).expect("JSON");
                     asked.lock().expect("no test panics here").push(body);
                 } else if path == "/update_weight_version" {

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::engine::contract::{
     Completion, GenerationRequest, HeadWeights, RolloutEngine, Sampling, WeightSource,
 };
 use crate::engine::vllm::batch::{Batch, Queue};
 use crate::engine::vllm::event::VllmEvent;
-use crate::engine::vllm::options::VllmOptions;
+use crate::engine::vllm::gpus::WeightTransfer;
+use crate::engine::vllm::options::{VllmOptions, WeightPath};
 use crate::engine::vllm::server::{Server, folder};
 use crate::engine::vllm::slot::{Slot, on_each};
+use crate::engine::vllm::transfer;
 use crate::engine::vllm::weights::{Weights, digest};
 use crate::error::VllmError;
 use crate::error::{RolloutError, Violations};
@@ -37,6 +40,7 @@ pub struct VllmBuilder {
     options: VllmOptions,
     stop_tokens: Vec<u32>,
     key: Option<ApiKey>,
+    transfer: Option<Arc<dyn WeightTransfer>>,
     observer: Observer,
 }
 
@@ -61,6 +65,14 @@ impl VllmBuilder {
         self
     }
 
+    /// Lets weights go from GPU to GPU where a server takes them so and [`VllmOptions::weight_path`] allows it. The observer
+    /// gets the way of each server as [`VllmEvent::Path`].
+    #[must_use]
+    pub fn transfer(mut self, transfer: Arc<dyn WeightTransfer>) -> Self {
+        self.transfer = Some(transfer);
+        self
+    }
+
     /// Watches the servers: the engine continues when one of them is down, and calls this closure.
     #[must_use]
     pub fn observer(mut self, observer: impl FnMut(&VllmEvent<'_>) + Send + 'static) -> Self {
@@ -77,15 +89,25 @@ impl VllmBuilder {
     /// [`VllmError::AllDown`] when no server answers. A server that is out of reach is reported and
     /// left out until it is back.
     pub fn connect(self) -> Result<VllmEngine, RolloutError> {
-        Violations::check(|at| self.options.check(at))?;
-        let slots = self
-            .options
-            .servers
-            .iter()
-            .map(|address| Slot::new(Server::new(address, &self.options, self.key.as_ref())));
+        let options = &self.options;
+        Violations::check(|at| {
+            options.check(at);
+            let holds = options.weight_path != WeightPath::Nccl || self.transfer.is_some();
+            let expected =
+                "must not be nccl without a connection of GPUs (`VllmBuilder::transfer`)";
+            at.require(holds, "weight_path", expected, "nccl");
+        })?;
+        let takes_part =
+            options.weight_path != WeightPath::Folder && options.adapter_rank.is_none();
+        let transfer = self.transfer.filter(|_| takes_part);
+        let slots = options.servers.iter().map(|address| {
+            Slot::new(Server::new(address, options, self.key.as_ref()), transfer.is_some())
+        });
+        let slots = slots.collect();
         let mut engine = VllmEngine {
-            slots: slots.collect(),
+            slots,
             options: self.options,
+            transfer,
             stop_tokens: self.stop_tokens,
             observer: self.observer,
             current: None,
@@ -129,6 +151,7 @@ impl VllmBuilder {
 pub struct VllmEngine {
     slots: Vec<Slot>,
     options: VllmOptions,
+    transfer: Option<Arc<dyn WeightTransfer>>,
     stop_tokens: Vec<u32>,
     observer: Observer,
     current: Option<Weights>,
@@ -181,7 +204,13 @@ impl std::fmt::Debug for VllmEngine {
 impl VllmEngine {
     /// Starts building an engine.
     pub fn builder(options: VllmOptions) -> VllmBuilder {
-        VllmBuilder { options, stop_tokens: Vec::new(), key: None, observer: Box::new(|_| ()) }
+        VllmBuilder {
+            options,
+            stop_tokens: Vec::new(),
+            key: None,
+            transfer: None,
+            observer: Box::new(|_| ()),
+        }
     }
 
     /// Ends sampling from another thread. It remains of use when the engine was given away.
@@ -329,7 +358,32 @@ impl VllmEngine {
         std::fs::rename(&partial, &dir).map_err(failed(&dir))?;
         // The servers may run in another folder.
         let dir = std::path::absolute(&dir).map_err(failed(&dir))?;
-        Ok(Weights { dir, version: weights.version(), digest })
+        Ok(Weights { dir: Some(dir), version: weights.version(), digest })
+    }
+
+    /// Sends the weights to servers that are `ready` and take them from GPU to GPU. Writes them for the others.
+    fn carry(
+        &mut self,
+        weights: &dyn WeightSource,
+        ready: &[bool],
+    ) -> Result<Weights, RolloutError> {
+        let Some(transfer) = &self.transfer else { return self.write(weights) };
+        let timeout = Duration::from_secs_f64(self.options.sync_timeout_s);
+        transfer::send(&mut self.slots, ready, transfer, weights, timeout)?;
+        let mut needs_folder = !ready.contains(&true);
+        for (slot, _) in std::iter::zip(&mut self.slots, ready).filter(|(_, ready)| **ready) {
+            let Some(gpus) = &mut slot.gpus else { continue };
+            needs_folder |= !gpus.has_new;
+            if gpus.is_news() {
+                let (server, refusal) = (slot.server.name.as_str(), gpus.refusal());
+                tracing::info!(server, refusal, "the way of weights");
+                (self.observer)(&VllmEvent::Path { server, refusal });
+            }
+        }
+        if needs_folder {
+            return self.write(weights);
+        }
+        Ok(Weights { dir: None, version: weights.version(), digest: String::new() })
     }
 }
 
@@ -361,13 +415,18 @@ impl RolloutEngine for VllmEngine {
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        let weights = self.write(weights)?;
-        let version = weights.version;
+        let version = weights.version();
         let all = self.up().is_err();
         let options = &self.options;
-        let loaded = on_each(&mut self.slots, |slot| {
+        let checked = on_each(&mut self.slots, |slot| {
             let is_asked = all || slot.is_asked();
-            is_asked.then(|| slot.check(options).and_then(|()| slot.server.give(&weights)))
+            is_asked.then(|| slot.check(options))
+        });
+        let ready = checked.iter().map(|checked| matches!(checked, Some(Ok(()))));
+        let weights = self.carry(weights, &ready.collect::<Vec<_>>())?;
+        let loaded = on_each(std::iter::zip(&mut self.slots, checked), |(slot, checked)| {
+            let give = |()| if slot.has_new() { Ok(()) } else { slot.give(&weights) };
+            checked.map(|checked| checked.and_then(give))
         });
         let left_out = loaded.iter().any(Option::is_none);
         let mut misconfigured = None;
@@ -392,11 +451,9 @@ impl RolloutEngine for VllmEngine {
             self.refresh()?;
         }
         let up = self.up()?.len();
-        if let (Some(old), Some(new)) = (old, &self.current)
-            && old.dir != new.dir
-        {
-            remove_folder(&old.dir)
-                .map_err(|source| VllmError::Folder { path: old.dir.clone(), source })?;
+        let dir = self.current.as_ref().and_then(|new| new.dir.as_ref());
+        if let Some(path) = old.and_then(|old| old.dir).filter(|old| Some(old) != dir) {
+            remove_folder(&path).map_err(|source| VllmError::Folder { path, source })?;
         }
         let down = self.slots.len() - up;
         (self.observer)(&VllmEvent::Synced { version, up, down });

@@ -21,6 +21,14 @@ pub enum VllmEvent<'a> {
         /// The server.
         server: &'a str,
     },
+    /// The way of whole weights to a server: at the first change of weights, and when it is another one than before. There
+    /// is none for an engine without [`VllmBuilder::transfer`](super::VllmBuilder::transfer).
+    Path {
+        /// The server.
+        server: &'a str,
+        /// Why they go through the folder; `None` where they go from GPU to GPU.
+        refusal: Option<&'a str>,
+    },
     /// New weights are in place.
     Synced {
         /// Their version.

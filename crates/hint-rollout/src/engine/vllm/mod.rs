@@ -5,6 +5,9 @@
 //! before and after every batch. So a server that was restarted in between is noticed, and its
 //! completions from the original weights are dropped.
 //!
+//! With a [`WeightTransfer`], whole weights go from the GPU of the trainer to those of the servers, and none is written.
+//! A server that cannot take them so gets the folder.
+//!
 //! With [`VllmOptions::adapter_rank`], low-rank adapters go through that folder alone. Each version has a name of its own,
 //! by which requests ask for it. The servers' own weights stay.
 //!
@@ -18,13 +21,16 @@ mod batch;
 mod engine;
 mod event;
 mod follower;
+mod gpus;
 mod options;
 mod server;
 mod slot;
+mod transfer;
 mod weights;
 mod wire;
 
 pub use engine::{VllmAborter, VllmBuilder, VllmEngine};
 pub use event::VllmEvent;
 pub use follower::VllmFollower;
-pub use options::VllmOptions;
+pub use gpus::{WeightLink, WeightTransfer};
+pub use options::{VllmOptions, WeightPath};

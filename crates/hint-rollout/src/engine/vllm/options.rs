@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Violations;
 
+/// Way of whole weights to the servers. Adapters always go through the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightPath {
+    /// From GPU to GPU where the program and the server can, else through the folder.
+    #[default]
+    Auto,
+    /// From GPU to GPU. An error when connecting, unless the program and every server can.
+    Nccl,
+    /// Through the folder.
+    Folder,
+}
+
 /// Addresses and settings of vLLM servers.
 ///
 /// ```
@@ -38,6 +51,9 @@ pub struct VllmOptions {
     /// the whole weights, with adapters merged.
     #[serde(default)]
     pub adapter_rank: Option<usize>,
+    /// Way of whole weights to the servers. [`WeightPath::Nccl`] excludes [`Self::adapter_rank`].
+    #[serde(default)]
+    pub weight_path: WeightPath,
     /// Requests in flight per server. At least 1.
     #[serde(default = "default_parallel")]
     pub parallel: usize,
@@ -86,6 +102,7 @@ impl VllmOptions {
             min_model_len: 0,
             dtype: None,
             adapter_rank: None,
+            weight_path: WeightPath::Auto,
             parallel: default_parallel(),
             attempts: default_attempts(),
             backoff_s: default_backoff(),
@@ -98,6 +115,8 @@ impl VllmOptions {
     pub fn check(&self, at: &mut Violations) {
         at.require(!self.servers.is_empty(), "servers", "must name at least one", "none");
         at.require(self.adapter_rank != Some(0), "adapter_rank", "must be at least 1", 0);
+        let is_adapter = self.weight_path == WeightPath::Nccl && self.adapter_rank.is_some();
+        at.require(!is_adapter, "weight_path", "must not be nccl with `adapter_rank`", "nccl");
         at.at_least("parallel", self.parallel, 1);
         at.at_least("attempts", self.attempts, 1);
         at.seconds("backoff_s", self.backoff_s);

@@ -157,8 +157,12 @@ impl Server {
         VllmError::Setting { server: self.name.clone(), setting, expected, found, fix }
     }
 
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, VllmError> {
+        self.control.post(path, body).map_err(|failure| failure.error.into())
+    }
+
     /// An interface that exists in development mode only.
-    fn dev(&self, path: &'static str, query: &str) -> Result<Value, VllmError> {
+    pub(super) fn dev(&self, path: &'static str, query: &str) -> Result<Value, VllmError> {
         self.control.get(query).map_err(|failure| match failure.error {
             HttpError::Status { status: 404, .. } => {
                 VllmError::DevMode { server: self.name.clone(), path }
@@ -204,7 +208,9 @@ impl Server {
         if self.has_adapters {
             self.load_adapter(weights)
         } else {
-            self.load(&weights.dir, weights.version)
+            let version = weights.version;
+            let lost = || VllmError::NoFolder { server: self.name.clone(), version: version.0 };
+            self.load(weights.dir.as_deref().ok_or_else(lost)?, version)
         }
     }
 
@@ -229,23 +235,26 @@ impl Server {
     /// Loads the weights in `dir`: pause, reload, empty the cache, label, resume. After a failed
     /// reload the server stays paused, because the next generation would end it.
     fn load(&self, dir: &Path, version: PolicyVersion) -> Result<(), VllmError> {
-        let post = |path: &str, body: Value| {
-            self.control.post(path, &body).map_err(|failure| VllmError::from(failure.error))
-        };
-        post("/pause?mode=wait", Value::Null)?;
+        self.post("/pause?mode=wait", &Value::Null)?;
         let reload = json!({ "method": "reload_weights", "kwargs": { "weights_path": dir } });
         self.control.post("/collective_rpc", &reload).map_err(|Failure { error, .. }| {
             VllmError::Reload { server: self.name.clone(), version: version.0, source: error }
         })?;
-        // A reload leaves keys and values of the old weights behind. The server keeps them while any are in use.
-        let reset = post("/reset_prefix_cache", Value::Null)?;
+        self.adopt(version)
+    }
+
+    /// Puts loaded weights to use: empty the cache, label, resume.
+    pub(super) fn adopt(&self, version: PolicyVersion) -> Result<(), VllmError> {
+        // New weights leave keys and values of the old ones behind. The server keeps them while any are in use.
+        let reset = self.post("/reset_prefix_cache", &Value::Null)?;
         if reset["success"] == json!(false) {
             let reason = "it keeps keys and values of the former weights, which are in use";
             return Err(self.control.unexpected("/reset_prefix_cache", reason).into());
         }
-        post("/update_weight_version", json!({ "new_version": self.label(version) }))?;
+        let label = json!({ "new_version": self.label(version) });
+        self.post("/update_weight_version", &label)?;
         self.expect_version(version)?;
-        post("/resume", Value::Null)?;
+        self.post("/resume", &Value::Null)?;
         // One that is still paused would keep the next batch waiting until it times out.
         match &self.dev("/is_paused", "/is_paused")?["is_paused"] {
             Value::Bool(false) => Ok(()),

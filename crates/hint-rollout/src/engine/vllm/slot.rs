@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::vllm::gpus::GpuPath;
 use crate::engine::vllm::options::VllmOptions;
 use crate::engine::vllm::server::Server;
 use crate::engine::vllm::weights::Weights;
@@ -15,16 +16,20 @@ pub(super) struct Slot {
     pub(super) down: Option<String>,
     /// Positions it holds.
     pub(super) model_len: usize,
+    /// Its connection of GPUs, if the program has any.
+    pub(super) gpus: Option<GpuPath>,
     is_checked: bool,
     rest: Rest,
 }
 
 impl Slot {
-    pub(super) fn new(server: Server) -> Self {
+    /// `has_gpus` says whether it may get weights from GPU to GPU.
+    pub(super) fn new(server: Server, has_gpus: bool) -> Self {
         Self {
             server: Arc::new(server),
             down: None,
             model_len: usize::MAX,
+            gpus: has_gpus.then(GpuPath::default),
             is_checked: false,
             rest: Rest::default(),
         }
@@ -35,21 +40,37 @@ impl Slot {
         self.server.is_alive()?;
         if !self.is_checked {
             self.model_len = self.server.check(options)?;
+            if let Some(gpus) = &mut self.gpus {
+                gpus.check(&self.server, options.weight_path)?;
+            }
             self.is_checked = true;
         }
         Ok(())
     }
 
     /// Sees to it that the server has the `current` weights. One that was down gets them again.
-    pub(super) fn expect(&self, current: Option<&Weights>) -> Result<(), VllmError> {
+    pub(super) fn expect(&mut self, current: Option<&Weights>) -> Result<(), VllmError> {
         let Some(current) = current else { return Ok(()) };
         if self.down.is_some() {
-            return self.server.give(current);
+            return self.give(current);
         }
         match self.server.expect_weights(current) {
-            Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => self.server.give(current),
+            Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => self.give(current),
             other => other,
         }
+    }
+
+    /// Whether the server has got the weights of this change from GPU to GPU.
+    pub(super) fn has_new(&self) -> bool {
+        self.gpus.as_ref().is_some_and(|gpus| gpus.has_new)
+    }
+
+    /// Gives the server weights through their folder.
+    pub(super) fn give(&mut self, weights: &Weights) -> Result<(), VllmError> {
+        if let Some(gpus) = &mut self.gpus {
+            gpus.settle(&self.server)?;
+        }
+        self.server.give(weights)
     }
 
     /// Whether this call of the engine asks the server. One that is down is left out of some.
@@ -63,7 +84,11 @@ impl Slot {
         if is_new {
             // It may have been started again with other options.
             self.is_checked = false;
-        } else {
+            if let Some(gpus) = &mut self.gpus {
+                gpus.close();
+            }
+        } else if !matches!(error, VllmError::NoFolder { .. }) {
+            // One that waits for the next weights is there.
             self.rest.prolong();
         }
         is_new
@@ -102,11 +127,14 @@ impl Rest {
     }
 }
 
-/// Does `work` for every server at the same time. Returns the results in the order of `slots`.
-pub(super) fn on_each<T: Send>(slots: &mut [Slot], work: impl Fn(&mut Slot) -> T + Sync) -> Vec<T> {
+/// Does `work` for every server at the same time. Returns the results in the order of `servers`.
+pub(super) fn on_each<I: Send, T: Send>(
+    servers: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> T + Sync,
+) -> Vec<T> {
     std::thread::scope(|scope| {
         let work = &work;
-        let threads = slots.iter_mut().map(|slot| scope.spawn(move || work(slot)));
+        let threads = servers.into_iter().map(|server| scope.spawn(move || work(server)));
         let threads = threads.collect::<Vec<_>>();
         threads
             .into_iter()

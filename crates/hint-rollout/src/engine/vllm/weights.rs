@@ -12,7 +12,8 @@ use crate::engine::contract::PolicyVersion;
 /// Weights in a folder that the servers see, too.
 #[derive(Debug)]
 pub(super) struct Weights {
-    pub(super) dir: PathBuf,
+    /// `None` where all servers got them from GPU to GPU.
+    pub(super) dir: Option<PathBuf>,
     pub(super) version: PolicyVersion,
     /// Hash of the values of an adapter; empty for whole weights.
     pub(super) digest: String,
