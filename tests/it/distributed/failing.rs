@@ -229,7 +229,7 @@ fn a_group_that_fails_while_it_gathers_weights_leaves_a_whole_checkpoint() {
     config.run.ahead = 1;
     config.run.steps = 3;
     fail_at_every((61, 2), |dir, stop, collective| {
-        let scenario = Scenario { lora: false, wide: true, stop };
+        let scenario = Scenario { stop, ..WIDE };
         scenario.run(&config, dir, collective)
     });
 }

@@ -488,7 +488,14 @@ mod tests {
             let units = cuts.windows(2).map(|pair| pair[0]..pair[1]).collect();
             let gradient = Tensor::full([cuts[cuts.len() - 1]], 2.0, (kind, Device::Cpu));
             let weights = gradient.shallow_clone();
-            FlatBuffer { weights, gradient, members: Vec::new(), ranges: Vec::new(), units }
+            FlatBuffer {
+                weights,
+                own: None,
+                gradient,
+                members: Vec::new(),
+                ranges: Vec::new(),
+                units,
+            }
         };
         let large = CPU_UNIT + 1;
         let buffers = [

@@ -47,7 +47,7 @@ use self::scale::{Data, Given, Scale};
 use self::schedule::{Task, run_all};
 use crate::process::{catch_signals, is_small};
 use crate::progress::Output;
-use crate::train::Settings;
+use crate::train::{Settings, VllmWeights};
 use crate::workload::{Compute, device};
 
 /// Runs the experiments of HINT's paper with controls, and writes a report.
@@ -225,6 +225,7 @@ impl Plan<'_> {
             vllm: self.options.vllm.clone(),
             vllm_key_env: None,
             vllm_merged: false,
+            vllm_weights: VllmWeights::Auto,
             threads: (is_small(self.first_model()) || self.options.jobs > 1).then_some(1),
             max_batch: None,
             model,

@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use hint_grpo::weight_tensors;
 use hint_policy::{LoraConfig, Policy as _, SaveOptions, SharedPolicy};
-use hint_rollout::engine::HeadWeights;
-use hint_rollout::engine::vllm::{VllmEngine, VllmEvent, VllmFollower, VllmOptions};
+use hint_rollout::engine::vllm::{VllmBuilder, VllmEngine, VllmEvent, VllmFollower, VllmOptions};
+use hint_rollout::engine::{HeadWeights, WeightTensor};
 use hint_rollout::error::VllmError;
 use hint_rollout::net::ApiKey;
 use hint_rollout::{LocalEngine, PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 
 use super::settings::Settings;
+use super::transfer::{VllmWeights, over_gpus};
 use crate::launch::ProcessGroup;
 use crate::workload::{Compute, Model, api_key};
 
@@ -81,7 +83,12 @@ pub(crate) fn engine(
         options.dtype = Some("float32".to_owned());
     }
     options.adapter_rank = adapter_rank(settings, policy);
+    options.weight_path = settings.vllm_weights.path();
+    let has_adapters = options.adapter_rank.is_some();
     let mut builder = VllmEngine::builder(options).stop_tokens(stop_tokens);
+    if !has_adapters {
+        builder = connect_gpus(builder, settings.vllm_weights, policy)?;
+    }
     if let Some(key) = server_key(settings.vllm_key_env.as_deref())? {
         builder = builder.api_key(key);
     }
@@ -91,6 +98,31 @@ pub(crate) fn engine(
     // An earlier run may have left its own weights there.
     engine.sync(&Initial(policy))?;
     Ok(Box::new(engine))
+}
+
+/// Lets the weights go from GPU to GPU where `way` allows it and this program can.
+///
+/// # Errors
+///
+/// A program that cannot, if it is asked for.
+fn connect_gpus(
+    builder: VllmBuilder,
+    way: VllmWeights,
+    policy: &SharedPolicy,
+) -> Result<VllmBuilder> {
+    if way == VllmWeights::Folder {
+        return Ok(builder);
+    }
+    match over_gpus(policy.lock().device()) {
+        Ok(transfer) => Ok(builder.transfer(transfer)),
+        Err(reason) if way == VllmWeights::Nccl => bail!(
+            "--vllm-weights nccl does not work here: {reason}; leave the option out to take a folder"
+        ),
+        Err(reason) => {
+            inform!("servers get weights through a folder ({reason})");
+            Ok(builder)
+        }
+    }
 }
 
 /// Rank of the adapters that servers get in place of whole weights, if there are any that they read.
@@ -158,6 +190,10 @@ impl WeightSource for Initial<'_> {
         }
         Ok(is_readable)
     }
+
+    fn tensors(&self, head: HeadWeights) -> Result<Option<Vec<WeightTensor>>, RolloutError> {
+        weight_tensors(self.0, head)
+    }
 }
 
 /// Reports servers that fail and come back to a person.
@@ -167,6 +203,12 @@ pub(crate) fn report_server(event: &VllmEvent<'_>) {
             note!("{server} is down, {requests} requests go to the others: {error}");
         }
         VllmEvent::ServerBack { server } => note!("{server} is back"),
+        VllmEvent::Path { server, refusal: None } => {
+            inform!("{server} gets weights from GPU to GPU, over NCCL");
+        }
+        VllmEvent::Path { server, refusal: Some(reason) } => {
+            inform!("{server} gets weights through a folder ({reason})");
+        }
         _ => {}
     }
 }
@@ -177,7 +219,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, channel};
 
-    use anyhow::bail;
     use hint_rollout::error::HttpError;
     use hint_rollout::{GenerationRequest, Sampling};
     use serde_json::Value;
@@ -273,6 +314,19 @@ mod tests {
         assert!(found.contains(expected), "{found}");
         assert_eq!(refused(&["--lora=rank=12", "--vllm-merged"]), "in use");
         assert_eq!(refused(&[]), "in use");
+    }
+
+    #[test]
+    fn weights_over_nccl_are_refused_where_the_policy_is_on_the_cpu() {
+        let (address, paths) = server();
+        let args = ["hint_grpo", "--vllm", &address, "--vllm-weights", "nccl", "--device", "cpu"];
+        let settings = Options::parse(args).unwrap().resolve().unwrap();
+        let model = settings.workload().unwrap().model(1).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let refused = engine(&settings, &model, None, dir.path(), || Ok(())).err().unwrap();
+        let expected = "--vllm-weights nccl does not work here: the policy is on the CPU; leave";
+        assert!(refused.to_string().starts_with(expected), "{refused}");
+        assert_eq!(paths.try_iter().count(), 0, "no server is asked");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod resume;
 mod same_options;
 mod settings;
 mod summary;
+mod transfer;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -56,6 +57,7 @@ pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
+pub(crate) use self::transfer::VllmWeights;
 use crate::launch::ProcessGroup;
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads_beside};
 use crate::progress::{Output, Progress};

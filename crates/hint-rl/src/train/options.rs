@@ -16,6 +16,7 @@ use hint_rollout::data::{DataFile, HeldOut};
 
 use super::same_options;
 use super::settings::{Method, SETTINGS, Settings, pinned};
+use super::transfer::VllmWeights;
 use crate::launch::Backend;
 use crate::process::{is_small, threads};
 use crate::progress::Output;
@@ -117,7 +118,7 @@ pub struct Options {
 
     /// Continue the run in this folder. It remembers the other options. Only these may be given again: `--steps`,
     /// `--device`, `--threads`, `--max-batch`, `--gradient-checkpointing` and `--method` (one of those that it was
-    /// started with). So may `--vllm`, `--vllm-key-env` and `--vllm-merged`.
+    /// started with). So may `--vllm`, `--vllm-key-env`, `--vllm-merged` and `--vllm-weights`.
     #[arg(
         long,
         value_name = "DIR",
@@ -176,6 +177,10 @@ pub(crate) struct ServerOptions {
     /// need options of their own (docs/vllm.md). A run keeps it when it is resumed.
     #[arg(long)]
     pub(crate) vllm_merged: bool,
+
+    /// Way of whole weights to servers. The first lines of the run name it for each.
+    #[arg(long, value_enum, default_value_t = VllmWeights::Auto)]
+    pub(crate) vllm_weights: VllmWeights,
 }
 
 /// How a run is started, again and in several processes.
@@ -279,6 +284,7 @@ impl Options {
             vllm: self.servers.vllm,
             vllm_key_env: self.servers.vllm_key_env,
             vllm_merged: self.servers.vllm_merged,
+            vllm_weights: self.servers.vllm_weights,
             // The tiny model's operations are too small to share between threads.
             threads: self.threads.or(is_small(&self.model).then_some(1)),
             max_batch: self.max_batch,

@@ -52,6 +52,7 @@ impl Options {
         }
         settings.vllm_key_env = servers.vllm_key_env.or(settings.vllm_key_env);
         settings.vllm_merged |= servers.vllm_merged;
+        settings.vllm_weights = servers.vllm_weights;
         settings.gradient_checkpointing |= self.gradient_checkpointing;
         settings.config.validate()?;
         settings.threads = self.threads.or(settings.threads);

@@ -14,6 +14,7 @@ use hint_rollout::data::{HeldOut, Problems};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use super::transfer::VllmWeights;
 use crate::hub::Kind;
 use crate::presets;
 use crate::process::replace_file;
@@ -109,6 +110,9 @@ pub(crate) struct Settings {
     /// As given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vllm_merged: bool,
+    /// As given, each time that the run is started or continued.
+    #[serde(skip)]
+    pub vllm_weights: VllmWeights,
     /// The configuration, with steps and seed in place.
     pub config: GrpoConfig,
     /// The folder of the run; empty until [`Settings::claim`] finds a free one.
