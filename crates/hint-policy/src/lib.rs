@@ -80,6 +80,7 @@ pub mod gguf;
 pub mod io;
 mod kernels;
 pub mod model;
+mod out_of_memory;
 pub mod policy;
 pub mod runtime;
 pub mod sampling;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Device;
 
+use crate::error::PolicyError;
 use crate::kernels::trial;
+use crate::out_of_memory::catch_out_of_memory;
 
 /// An operator of libtorch that does on a GPU what several operations do elsewhere.
 ///
@@ -93,16 +95,24 @@ impl FastPath {
     }
 
     fn trial(self, device: Device) -> Result<(), String> {
-        let differences = match self {
-            Self::AdamW => trial::adamw(device),
-            Self::GradientNorm => trial::gradient_norm(device),
-            Self::RmsNorm => trial::rms_norm(device),
-            Self::PackedAttention => trial::packed_attention(device),
-            Self::CachedAttention => trial::cached_attention(device),
-            Self::WideSum => trial::wide_sum(device),
-        };
-        let differences = differences.map_err(|error| reason(&error.to_string()).to_owned())?;
-        self.verdict(&differences)
+        const ACTION: &str = "try an operator";
+        // Libtorch calls with scalars panic where memory runs out, also those that return errors.
+        let differences = catch_out_of_memory(ACTION, || {
+            let differences = match self {
+                Self::AdamW => trial::adamw(device),
+                Self::GradientNorm => trial::gradient_norm(device),
+                Self::RmsNorm => trial::rms_norm(device),
+                Self::PackedAttention => trial::packed_attention(device),
+                Self::CachedAttention => trial::cached_attention(device),
+                Self::WideSum => trial::wide_sum(device),
+            };
+            differences.map_err(|source| PolicyError::torch(ACTION, source))
+        });
+        match differences {
+            Ok(differences) => self.verdict(&differences),
+            Err(PolicyError::Torch { source, .. }) => Err(reason(&source.to_string()).to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Refuses numbers that are not close, among them those that are none.

@@ -23,12 +23,11 @@
 //! ```
 
 mod device;
-mod memory;
 
 pub use crate::ffi::keep_freed_memory;
 pub use crate::kernels::fast_path::FastPath;
+pub use crate::out_of_memory::{catch_out_of_memory, silence_caught_out_of_memory};
 pub use device::{ChosenDevice, DeviceChoice, DeviceMemory, allow_tf32, device_memory, load_cuda};
-pub use memory::{catch_out_of_memory, silence_caught_out_of_memory};
 
 /// Operators for GPUs that optimizers use. Ask their [`FastPath`] first.
 pub mod fused {
