@@ -16,10 +16,11 @@ const SIZES: [u32; 11] = [1, 2, 3, 4, 5, 6, 8, 12, 20, 32, 48];
 const FEW_SIZES: [u32; 4] = [1, 3, 5, 20];
 
 /// Phases of a run that allocate on the device, as errors name them.
-const PHASES: [&str; 7] = [
+const PHASES: [&str; 8] = [
     "load the model",
     "build the optimizer",
     "make room for gradients",
+    "copy the weights for the sampler",
     "sample completions",
     "score tokens",
     "take the gradient of the loss",
@@ -62,6 +63,7 @@ fn points(device: &Device<'_>) -> Result<()> {
             "--held-out 1 --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
         ),
         ("supervised", "--held-out 1 --method sft"),
+        ("ahead", "--held-out 1 --set run.ahead=1"),
     ] {
         let logs = device.log_folder(&format!("log-memory-{name}"))?;
         let counted = format!("memory-{name}");

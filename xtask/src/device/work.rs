@@ -101,17 +101,21 @@ fn training(device: &Device<'_>) -> Result<Vec<(String, Counts)>> {
     measured.push(("further micro-batch".to_owned(), further));
     let algorithms = ["adamw", "adafactor", "muon", "sgd"].map(|algorithm| {
         let options = format!("{plain} --set optimizer.algorithm.type={algorithm}");
-        (algorithm, "grpo", options)
+        (algorithm, "grpo", options, 1.0)
     });
-    let losses = LOSSES.map(|(name, method, options)| (name, method, options.to_owned()));
-    for (name, method, options) in algorithms.into_iter().chain(losses) {
+    let losses = LOSSES.map(|(name, method, options)| (name, method, options.to_owned(), 1.0));
+    let workers = ("two workers", "grpo", format!("{plain} --set run.virtual_workers=2"), 2.0);
+    for (name, method, options, micro_batches) in
+        algorithms.into_iter().chain(losses).chain([workers])
+    {
         let [two, four] = [2, 4].map(|times| {
             let folder = format!("{}-{times}", name.replace([' ', ','], "-"));
             let all = format!("{options} {ONE_MICRO_BATCH} --set run.{ITERATIONS}={times}");
             train(&folder, method, &all)
         });
         let (two, four) = (two?, four?);
-        ensure!(four.micro_batches == 1.0, "the batch is {} micro-batches", four.micro_batches);
+        let found = four.micro_batches;
+        ensure!(found == micro_batches, "{name}: the batch is {found} micro-batches");
         let pass = (four.counts - two.counts).per(four.updates - two.updates);
         measured.push((format!("micro-batch and step, {name}"), pass));
     }

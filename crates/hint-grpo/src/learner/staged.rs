@@ -401,11 +401,18 @@ mod tests {
         }
     }
 
-    /// Counts finished exchanges.
+    /// Counts finished exchanges, or has no memory for them.
     #[derive(Debug)]
     struct Counting {
         inner: Threads,
         exchanges: AtomicUsize,
+        is_full: bool,
+    }
+
+    impl Counting {
+        fn new(inner: Threads, is_full: bool) -> Arc<Self> {
+            Arc::new(Self { inner, exchanges: AtomicUsize::new(0), is_full })
+        }
     }
 
     impl Collective for Counting {
@@ -418,6 +425,7 @@ mod tests {
         }
 
         fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            assert!(!self.is_full, "CUDA out of memory");
             self.inner.all_to_all(output, input)?;
             self.exchanges.fetch_add(1, Ordering::Relaxed);
             Ok(())
@@ -439,7 +447,7 @@ mod tests {
     #[test]
     fn buffers_are_exchanged_while_the_backward_pass_goes_on() {
         let one_of = |inner: Threads| {
-            let counting = Arc::new(Counting { inner, exchanges: AtomicUsize::new(0) });
+            let counting = Counting::new(inner, false);
             let processes = DataParallel::new(Arc::clone(&counting) as Arc<dyn Collective>, 2);
             let policy = model(false);
             let parameters = policy.parameters();
@@ -464,13 +472,40 @@ mod tests {
             assert!(complete > 4 && seen[9] + 1 >= complete, "{complete}: {seen:?}");
             counting.inner.shutdown().expect("all leave");
         };
+        in_two(one_of);
+    }
+
+    /// The results of two processes.
+    fn in_two<T: Send>(one_of: impl Fn(Threads) -> T + Sync) -> Vec<T> {
         let one_of = &one_of;
         std::thread::scope(|scope| {
             let members = Threads::group(2, Duration::from_mins(1)).into_iter();
             let threads = members.map(|member| scope.spawn(move || one_of(member)));
-            for thread in threads.collect::<Vec<_>>() {
-                thread.join().expect("no panic");
-            }
+            let threads = threads.collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        })
+    }
+
+    #[test]
+    fn memory_that_runs_out_in_an_exchange_is_an_error_of_both() {
+        let errors = in_two(|inner| {
+            let is_full = inner.rank() == 0;
+            let member = Counting::new(inner, is_full);
+            let processes = DataParallel::new(Arc::clone(&member) as Arc<dyn Collective>, 2);
+            let policy = model(false);
+            let parameters = policy.parameters();
+            let mut optimizer = build_optimizer(&plain(adamw()), parameters, &processes).unwrap();
+            let shards = Shards::new(&mut *optimizer, &stages_of(&policy), &processes).unwrap();
+            let round = processes.rounds().next().expect("a worker each");
+            let made = ShardedSum::new(&shards, &processes).round(round, |gradient| {
+                gradient.begin(true);
+                differentiate(&policy, 3, gradient, &mut || ())
+            });
+            // As a run does that fails.
+            member.inner.abort("no memory");
+            made.expect_err("memory runs out").to_string()
         });
+        assert!(errors[0].contains("exchange gradients"), "{errors:?}");
+        assert!(errors[1].contains("no memory"), "{errors:?}");
     }
 }
