@@ -32,6 +32,7 @@ pub(super) struct Attention {
 }
 
 /// Work of a step, and the GPUs for it.
+#[expect(clippy::struct_excessive_bools, reason = "independent choices of a run")]
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Demand {
     /// GPUs that train.

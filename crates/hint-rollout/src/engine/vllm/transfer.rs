@@ -115,7 +115,9 @@ fn broadcast(
         });
         let requests = requests.collect::<Vec<_>>();
         for tensor in tensors {
-            receiving.iter_mut().for_each(|one| one.send(tensor, timeout));
+            for one in receiving.iter_mut() {
+                one.send(tensor, timeout);
+            }
         }
         let answers = requests.into_iter();
         answers.map(|request| request.join().expect("a request does not panic")).collect()
