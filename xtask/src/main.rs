@@ -45,7 +45,8 @@ usage: cargo xtask COMMAND [-- ARGS]
                   device/instructions.toml; `bless` makes the counts the bounds. Fails on the processor
                   that the table names, and reports elsewhere
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
-                  and the table of what a step costs; `short` is the part that the gate runs
+                  and the table of what a step costs; `short` is the part that the gate runs. Names of
+                  parts repeat these: counts, programs, memory, gpu, suites, nccl
   browser [DIR]   setup, then the report of short runs in a headless Chromium (needs node and chromium;
                   CHROMIUM names another one); DIR takes screenshots of it
   pictures        setup, then the pictures of README and book, of a real run (needs tmux, node and chromium)

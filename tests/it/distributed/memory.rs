@@ -81,7 +81,7 @@ fn peaks(world_size: usize, dir: &Path) -> Vec<u64> {
             .args(["--exact", "distributed::memory::holder", "--nocapture"])
             .env(CHILD, told)
             // glibc gives freed tensors back at once, so the peak is of what is held, not of what is left between.
-            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -10,7 +10,7 @@ use hint_grpo::{GrpoConfig, SupervisedTrainer};
 use hint_policy::SharedPolicy;
 
 use super::sharded::{Coarse, WIDE, adamw, assert_equal, demonstrations};
-use super::{Scenario, assert_same, errors, outcome, shared_config};
+use super::{Scenario, assert_same, errors, outcome, preset, shared_config};
 
 /// A run with weights in parts.
 pub(super) fn in_parts(mut config: GrpoConfig) -> GrpoConfig {
@@ -85,8 +85,8 @@ fn what_cannot_share_weights_is_refused_by_the_key() {
         config.optimizer.algorithm = algorithm;
         refused(&config, "with an optimizer other than AdamW");
     }
-    let mut config = in_parts(shared_config(1));
-    config.loss.credit.teacher = CreditTeacher::Average { decay: 0.5 };
+    let config = in_parts(preset("sdft"));
+    assert!(matches!(config.loss.credit.teacher, CreditTeacher::Average { .. }));
     refused(&config, "where an average of the weights teaches");
     let found = errors(|collective: Arc<dyn Collective>| {
         let policy = SharedPolicy::new(Coarse::new());

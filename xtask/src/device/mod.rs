@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::process::{build, cargo, check, read, scratch};
 use hint_libtorch::Host;
 
-/// Runs all checks, or the short form that is part of the gate; `build` only prints where the emulator is.
+/// Runs all checks, the short form that is part of the gate, or some [`PARTS`]. `build` only prints where the emulator is.
 pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
     let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
@@ -32,11 +32,23 @@ pub(crate) fn run(host: &Host, args: &[OsString]) -> Result<()> {
             println!("{}", library.display());
             Ok(())
         }
-        [] => checks(host, libtorch, library, Form::Full),
-        ["short"] => checks(host, libtorch, library, Form::Short),
-        _ => bail!("`device` takes `short` or `build`, got `{}`", words.join(" ")),
+        [] => checks(host, libtorch, library, |device| device.checks(Form::Full)),
+        ["short"] => checks(host, libtorch, library, |device| device.checks(Form::Short)),
+        parts if parts.iter().all(|part| PARTS.contains(part)) => {
+            checks(host, libtorch, library, |device| {
+                parts.iter().try_for_each(|part| device.part(part))
+            })
+        }
+        _ => bail!(
+            "`device` takes `short`, `build` or some of `{}`, got `{}`",
+            PARTS.join(" "),
+            words.join(" ")
+        ),
     }
 }
+
+/// Parts of the long form, to repeat one that failed.
+const PARTS: [&str; 6] = ["counts", "programs", "memory", "gpu", "suites", "nccl"];
 
 /// Extent of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +59,12 @@ enum Form {
     Full,
 }
 
-fn checks(host: &Host, libtorch: PathBuf, library: PathBuf, form: Form) -> Result<()> {
+fn checks(
+    host: &Host,
+    libtorch: PathBuf,
+    library: PathBuf,
+    work: impl FnOnce(&Device<'_>) -> Result<()>,
+) -> Result<()> {
     let device = Device {
         host,
         libtorch,
@@ -56,7 +73,7 @@ fn checks(host: &Host, libtorch: PathBuf, library: PathBuf, form: Form) -> Resul
         scratch: scratch()?,
     };
     let started = Instant::now();
-    let result = device.checks(form);
+    let result = work(&device);
     eprintln!("device: {} s", started.elapsed().as_secs());
     result
 }
@@ -95,9 +112,19 @@ impl Device<'_> {
         counted.and(run)?;
         match form {
             Form::Short => Ok(()),
-            Form::Full => {
-                self.script("device/check_gpu.sh")?;
-                self.suites()?;
+            Form::Full => ["gpu", "suites", "nccl"].iter().try_for_each(|part| self.part(part)),
+        }
+    }
+
+    /// One of [`PARTS`].
+    fn part(&self, name: &str) -> Result<()> {
+        match name {
+            "counts" => self.counted(Form::Full),
+            "programs" => programs::check(self, Form::Full),
+            "memory" => memory::check(self, Form::Full),
+            "gpu" => self.script("device/check_gpu.sh"),
+            "suites" => self.suites(),
+            _ => {
                 // The same programs with NCCL, whose place the emulated device takes.
                 build(self.host, &WITH_NCCL)?;
                 self.script("device/check_nccl.sh")
