@@ -100,14 +100,15 @@ impl<'a> ForwardPass<'a> {
     ///
     /// [`PolicyError::Torch`] if `loss` does not depend on the log-probabilities;
     /// [`PolicyError::OutOfMemory`] and [`PolicyError::Gather`], after which gradients are incomplete.
-    pub fn backward(mut self, loss: &Tensor) -> Result<(), PolicyError> {
-        if let Some(parameters) = self.parameters.take() {
+    pub fn backward(self, loss: &Tensor) -> Result<(), PolicyError> {
+        let Self { scores, backward, parameters } = self;
+        if let Some(parameters) = parameters {
             catch_out_of_memory(ACTION, || {
                 tch::no_grad(|| parameters().iter().for_each(make_room));
                 Ok::<_, PolicyError>(())
             })?;
         }
-        self.backward_in_stages(loss, &mut |_| {})
+        Self { scores, backward, parameters: None }.backward_in_stages(loss, &mut |_| {})
     }
 
     /// As [`ForwardPass::backward`], stage by [stage](crate::Policy::gradient_stages).
