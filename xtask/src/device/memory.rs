@@ -52,19 +52,27 @@ fn sizes(device: &Device<'_>, sizes: &[u32]) -> Result<()> {
     Ok(())
 }
 
+/// Runs whose memory ends: a name, and the options.
+const RUNS: [(&str, &str); 4] = [
+    ("whole", "--held-out 4 --set loss.kl.coef=0.05"),
+    ("adapters", "--held-out 1 --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing"),
+    ("supervised", "--held-out 1 --method sft --set optimizer.algorithm.type=sgd"),
+    ("ahead", "--held-out 1 --steps 2 --set run.ahead=1"),
+];
+
+/// Further points of a run at most, to find phases that no other point has met.
+const FURTHER: usize = 60;
+
 /// Memory ends after some allocations of a run, and stays away. As many points lie evenly as on a logarithmic scale, since a
-/// run begins with short phases.
+/// run begins with short phases. Phases that are still missing lie between neighbors of different ones.
 fn points(device: &Device<'_>) -> Result<()> {
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
-    for (name, options) in [
-        ("whole", "--held-out 4 --set loss.kl.coef=0.05"),
-        (
-            "adapters",
-            "--held-out 1 --compute bf16 --lora rank=4,dropout=0.1 --gradient-checkpointing",
-        ),
-        ("supervised", "--held-out 1 --method sft"),
-        ("ahead", "--held-out 1 --set run.ahead=1"),
-    ] {
+    let missing = |reached: &BTreeMap<String, u32>| {
+        let is_missing = |phase: &&str| !reached.keys().any(|found| found.contains(phase));
+        PHASES.into_iter().filter(is_missing).collect::<Vec<_>>()
+    };
+    let mut runs = Vec::new();
+    for (name, options) in RUNS {
         let logs = device.log_folder(&format!("log-memory-{name}"))?;
         let counted = format!("memory-{name}");
         quiet(train(device, &counted, options).env("EMULATOR_LOG", &logs))?;
@@ -72,30 +80,55 @@ fn points(device: &Device<'_>) -> Result<()> {
         let all = sections.iter().map(|section| section.allocations).max().unwrap_or(0);
         let even = (0..POINTS).map(|at| all * (2 * at + 1) / (2 * POINTS));
         let early = std::iter::successors(Some(2_u64), |point| Some(point + point.div_ceil(2)));
+        let mut phases = BTreeMap::new();
         for allowed in even.chain(early.take_while(|point| *point < all)) {
-            let mut command = train(device, &format!("memory-{name}-{allowed}"), options);
-            command.env("EMULATOR_ALLOCATIONS", allowed.to_string());
-            let place = format!("{allowed} of {all} allocations of the run `{name}`");
-            let phase = run_out(&mut command, &place)?;
-            let phase = phase.with_context(|| format!("{place}: the run ended well"))?;
-            *reached.entry(phase).or_default() += 1;
+            let phase = phase_at(device, (name, options), allowed)?;
+            *reached.entry(phase.clone()).or_default() += 1;
+            phases.insert(allowed, phase);
+        }
+        runs.push(((name, options), phases));
+    }
+    for (run, phases) in &mut runs {
+        for _ in 0..FURTHER {
+            let Some(allowed) = between(phases).filter(|_| !missing(&reached).is_empty()) else {
+                break;
+            };
+            let phase = phase_at(device, *run, allowed)?;
+            *reached.entry(phase.clone()).or_default() += 1;
+            phases.insert(allowed, phase);
         }
     }
     eprintln!("memory ran out: {reached:?}");
-    let missing: Vec<_> = PHASES
-        .into_iter()
-        .filter(|phase| !reached.keys().any(|found| found.contains(phase)))
-        .collect();
+    let missing = missing(&reached);
     ensure!(missing.is_empty(), "memory never ran out in: {}", missing.join(", "));
     Ok(())
 }
 
-/// One step of HINT, or of another method that `options` name.
+/// The phase in which a run has no memory after `allowed` allocations.
+fn phase_at(device: &Device<'_>, (name, options): (&str, &str), allowed: u64) -> Result<String> {
+    let mut command = train(device, &format!("memory-{name}-{allowed}"), options);
+    command.env("EMULATOR_ALLOCATIONS", allowed.to_string());
+    let place = format!("{allowed} allocations of the run `{name}`");
+    let phase = run_out(&mut command, &place)?;
+    phase.with_context(|| format!("{place}: the run ended well"))
+}
+
+/// The middle of the widest gap between two points of different phases.
+fn between(phases: &BTreeMap<u64, String>) -> Option<u64> {
+    let gaps = phases.iter().zip(phases.iter().skip(1));
+    let open = gaps.filter(|((from, before), (to, after))| *to - *from > 1 && before != after);
+    let widest = open.max_by_key(|((from, _), (to, _))| *to - *from);
+    widest.map(|((from, _), (to, _))| u64::midpoint(*from, *to))
+}
+
+/// One step of HINT, or of the method and the steps that `options` name.
 fn train(device: &Device<'_>, name: &str, options: &str) -> Command {
     let mut command = device.on_device(EXAMPLE);
-    command.args(["--device", "cuda", "--steps", "1"]);
-    if !options.contains("--method") {
-        command.args(["--method", "hint"]);
+    command.args(["--device", "cuda"]);
+    for (option, value) in [("--method", "hint"), ("--steps", "1")] {
+        if !options.contains(option) {
+            command.args([option, value]);
+        }
     }
     command.args(options.split_whitespace());
     command.arg("--out").arg(device.scratch(name));
