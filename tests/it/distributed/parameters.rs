@@ -50,6 +50,25 @@ fn adapters_and_frozen_weights_have_the_bytes_of_whole_ones() {
 }
 
 #[test]
+fn weights_in_parts_that_are_sampled_ahead_have_the_bytes_of_whole_ones() {
+    let mut config = in_parts(shared_config(3));
+    config.run.ahead = 1;
+    config.evaluation.every = 2;
+    assert_equal("ahead", WIDE, &config);
+    let scenario = Scenario { lora: true, ..WIDE };
+    assert_same("LoRA", &scenario.outcome_in(2, &config), &scenario.outcome_in(1, &config));
+    // The batches that wait in a checkpoint suit another number of processes.
+    let mut config = in_parts(shared_config(4));
+    config.run.ahead = 1;
+    let whole = WIDE.outcome_in(1, &config);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (world_size, stop) in [(2, Some(1)), (3, Some(2)), (2, None)] {
+        Scenario { stop, ..WIDE }.run_in(world_size, &config, dir.path());
+    }
+    assert_same("2, 3 and 2 processes", &outcome(dir.path()), &whole);
+}
+
+#[test]
 fn a_run_goes_on_with_whole_weights_and_with_parts() {
     let mut whole = in_parts(shared_config(5));
     whole.run.shard = Sharding::Gradients;

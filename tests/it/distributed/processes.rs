@@ -59,7 +59,11 @@ fn ahead_config(steps: u64) -> GrpoConfig {
 /// The run whose processes keep their parts of the weights alone while they learn.
 const PARTS: &str = "parts";
 
-/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], or a preset by its name.
+/// The same, sampled ahead.
+const PARTS_AHEAD: &str = "parts-ahead";
+
+/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], [`PARTS_AHEAD`], or a preset by its
+/// name.
 fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     let steps = |text: &str| text.parse::<u64>().ok();
     if let Some(steps) = steps(told) {
@@ -67,6 +71,9 @@ fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     }
     if told == PARTS {
         return (RUN, in_parts(run_config(3)));
+    }
+    if told == PARTS_AHEAD {
+        return (RUN, in_parts(ahead_config(3)));
     }
     match told.strip_prefix("ahead-").and_then(steps) {
         Some(steps) => (RUN, ahead_config(steps)),
@@ -177,12 +184,15 @@ fn real_processes_that_sample_ahead_end_with_the_bytes_of_one() {
 
 #[test]
 fn real_processes_with_weights_in_parts_end_with_the_bytes_of_one() {
-    let (run, config) = run_of(PARTS);
-    let whole = run.outcome_in(1, &config);
-    for world_size in [2, 3] {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        complete(world_size, PARTS, dir.path());
-        assert_same(&format!("{world_size} processes"), &outcome(dir.path()), &whole);
+    for told in [PARTS, PARTS_AHEAD] {
+        let (run, config) = run_of(told);
+        let whole = run.outcome_in(1, &config);
+        for world_size in [2, 3] {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            complete(world_size, told, dir.path());
+            let what = format!("`{told}` in {world_size} processes");
+            assert_same(&what, &outcome(dir.path()), &whole);
+        }
     }
 }
 

@@ -114,6 +114,12 @@ impl Collective for Turns {
         self.group.barrier()
     }
 
+    /// That of the group itself: the other thread needs no parts, and lends none.
+    fn duplicate(&self) -> Result<Arc<dyn Collective>, CollectiveError> {
+        self.meet()?;
+        self.group.duplicate()
+    }
+
     fn failure(&self) -> Option<CollectiveError> {
         self.group.failure()
     }
@@ -195,6 +201,53 @@ mod tests {
                     assert_eq!(got, wanted.iter().map(value).collect::<Vec<_>>());
                 })
             });
+            for thread in threads.collect::<Vec<_>>() {
+                thread.join().expect("no panic");
+            }
+        });
+    }
+
+    /// A process that wants a part, or none, before it opens a second group. The first one uses both groups at the same time.
+    fn use_a_second_group(member: Threads) {
+        let member = Arc::new(member);
+        let rank = member.rank();
+        let turns = Turns::new(Arc::clone(&member) as Arc<dyn Collective>);
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let own = [1, 10][rank];
+        turns.begin(Box::new(Sums { own, got: Arc::clone(&got) }));
+        if rank == 1 {
+            turns.want(2).expect("the other one helps before it opens the group");
+        }
+        let second = turns.duplicate().expect("the group has one");
+        let add = || {
+            let mut total = Tensor::from_slice(&[own]);
+            second.all_reduce(&mut total).expect("the other one comes");
+            total.int64_value(&[0])
+        };
+        let total = if rank == 0 {
+            std::thread::scope(|scope| {
+                let beside = scope.spawn(add);
+                turns.barrier().expect("the other one comes later");
+                beside.join().expect("no panic")
+            })
+        } else {
+            let total = add();
+            turns.barrier().expect("the other one is there");
+            total
+        };
+        assert_eq!(total, 11);
+        turns.end().expect("the other one ends");
+        member.shutdown().expect("all leave");
+        let got = got.lock().expect("no panic").clone();
+        assert_eq!(got, if rank == 1 { vec![(2, 22)] } else { Vec::new() });
+    }
+
+    #[test]
+    fn a_second_group_takes_no_turns() {
+        let members = Threads::group(2, Duration::from_secs(20));
+        std::thread::scope(|scope| {
+            let threads = members.into_iter();
+            let threads = threads.map(|member| scope.spawn(move || use_a_second_group(member)));
             for thread in threads.collect::<Vec<_>>() {
                 thread.join().expect("no panic");
             }
