@@ -214,6 +214,12 @@ fn a_run_that_samples_survives_a_group_that_fails_at_many_operations() {
     fail_at_every((37, 2), |dir, stop, collective| {
         Scenario { stop, ..WIDE }.run(&config, dir, collective)
     });
+    // Operations of two threads, in an order that timing decides.
+    config.run.ahead = 1;
+    config.run.steps = 3;
+    fail_at_every((61, 2), |dir, stop, collective| {
+        Scenario { stop, ..WIDE }.run(&config, dir, collective)
+    });
 }
 
 #[test]
@@ -225,11 +231,10 @@ fn a_group_that_fails_while_it_gathers_weights_leaves_a_whole_checkpoint() {
     fail_at_every((401, 2), |dir, stop, collective| {
         Scenario { stop, ..WIDE }.run(&config, dir, collective)
     });
-    // Operations of two threads, in an order that timing decides.
+    // The thread that samples has operations of its own.
     config.run.ahead = 1;
     config.run.steps = 3;
-    fail_at_every((61, 2), |dir, stop, collective| {
-        let scenario = Scenario { stop, ..WIDE };
-        scenario.run(&config, dir, collective)
+    fail_at_every((701, 2), |dir, stop, collective| {
+        Scenario { stop, ..WIDE }.run(&config, dir, collective)
     });
 }
