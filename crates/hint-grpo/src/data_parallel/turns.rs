@@ -52,8 +52,14 @@ impl Turns {
         Ok(())
     }
 
-    /// Gets a part from the others.
+    /// Gets a part from the others. An error where nobody lends any.
     pub(crate) fn want(&self, index: usize) -> Result<(), CollectiveError> {
+        if self.lock().is_none() {
+            return Err(CollectiveError::Backend {
+                action: "gather weights".to_owned(),
+                problem: "an update failed before all of them were there".to_owned(),
+            });
+        }
         let index = i64::try_from(index).expect("the number of a buffer");
         self.turn(index).map(|_| ())
     }
@@ -192,6 +198,7 @@ mod tests {
                     }
                     turns.end().expect("the others end");
                     turns.barrier().expect("nobody wants anything");
+                    turns.want(3).expect_err("nobody lends any more");
                     member.shutdown().expect("all leave");
                     let got = got.lock().expect("no panic").clone();
                     let wanted = if rank == 0 { third } else { wanted };

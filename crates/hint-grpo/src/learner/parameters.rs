@@ -184,12 +184,13 @@ impl SharedWeights {
     fn begin(&self, policy: &dyn Policy) {
         // Copies for decoding may share the memory.
         policy.parameters_changed();
-        tch::no_grad(|| lock(&self.parts).0.iter_mut().for_each(Part::keep_own));
-        self.turns.begin(Box::new(Lender(Arc::clone(&self.parts))));
+        // Before a weight is away, so that after an error here the policy asks for it.
         policy.set_stage_weights(Some(Box::new(self.clone())));
+        self.turns.begin(Box::new(Lender(Arc::clone(&self.parts))));
+        tch::no_grad(|| lock(&self.parts).0.iter_mut().for_each(Part::keep_own));
     }
 
-    /// Gives every process all weights.
+    /// Gives every process all weights. After an error, passes of `policy` that need a missing one fail.
     fn end(&self, policy: &dyn Policy) -> Result<(), GrpoError> {
         self.turns.end()?;
         tch::no_grad(|| {
@@ -204,7 +205,7 @@ impl SharedWeights {
 
 impl Learner {
     /// Begins an update: keeps the own part of the weights alone, if processes share them. After an error in the update they
-    /// stay in parts, and the policy is of no use.
+    /// stay in parts, and the policy is of no use: what reads a missing one is an error.
     pub(super) fn share_weights(&self) {
         if let Some(weights) = &self.shared_weights {
             weights.begin(&**self.policy.lock());
@@ -222,11 +223,14 @@ impl Learner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use hint_dist::Threads;
     use hint_policy::config::Architecture;
-    use hint_policy::{CausalLm, ModelConfig, Parameter, ScoreOptions, TokenBatch, TokenRow};
+    use hint_policy::{
+        CausalLm, ModelConfig, Parameter, PolicyError, ScoreOptions, TokenBatch, TokenRow,
+    };
     use tch::{Device, Kind};
 
     use super::super::shards::tests::{adamw, plain};
@@ -284,20 +288,25 @@ mod tests {
         (bits(std::iter::once(scores).chain(gradients)), most)
     }
 
+    /// A policy, and the weights of it that processes share.
+    fn sharing(processes: &DataParallel, recomputes: bool) -> (CausalLm, Shards, SharedWeights) {
+        let policy = model(recomputes);
+        let parameters = policy.parameters();
+        let mut optimizer = build_optimizer(&plain(adamw()), parameters, processes).unwrap();
+        let shards = Shards::new(&mut *optimizer, &stages_of(&policy), processes).unwrap();
+        let teacher = CreditTeacher::Live;
+        let shared = SharedWeights::new(Some(&shards), &policy, &teacher, processes);
+        (policy, shards, shared.unwrap().expect("they take turns"))
+    }
+
     fn check(member: Threads, recomputes: bool) {
         let member = Arc::new(member);
         let collective = Arc::clone(&member) as Arc<dyn Collective>;
         let processes = DataParallel::in_turns(collective, 3);
-        let policy = model(recomputes);
         let weights = |policy: &CausalLm| {
             bits(policy.parameters().into_iter().map(|parameter| parameter.tensor))
         };
-        let parameters = policy.parameters();
-        let mut optimizer = build_optimizer(&plain(adamw()), parameters, &processes).unwrap();
-        let shards = Shards::new(&mut *optimizer, &stages_of(&policy), &processes).unwrap();
-        let teacher = CreditTeacher::Live;
-        let shared = SharedWeights::new(Some(&shards), &policy, &teacher, &processes);
-        let shared = shared.unwrap().expect("they take turns");
+        let (policy, shards, shared) = sharing(&processes, recomputes);
         let (all, before) = (held(&policy), weights(&policy));
         let (expected, _) = pass(&policy, &shards);
         shared.begin(&policy);
@@ -324,6 +333,84 @@ mod tests {
             std::thread::scope(|scope| {
                 let members = members.into_iter();
                 let threads = members.map(|member| scope.spawn(move || check(member, recomputes)));
+                for thread in threads.collect::<Vec<_>>() {
+                    thread.join().expect("no panic");
+                }
+            });
+        }
+    }
+
+    /// A member of a group that fails after some exchanges.
+    #[derive(Debug)]
+    struct Cut {
+        inner: Threads,
+        /// Gathers that work.
+        left: AtomicUsize,
+    }
+
+    impl Collective for Cut {
+        fn rank(&self) -> usize {
+            self.inner.rank()
+        }
+
+        fn world_size(&self) -> usize {
+            self.inner.world_size()
+        }
+
+        fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            self.inner.all_to_all(output, input)
+        }
+
+        fn all_gather(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            let left = self.left.load(Ordering::Relaxed);
+            let Some(left) = left.checked_sub(1) else {
+                let (action, problem) = ("gather".to_owned(), "the cable was cut".to_owned());
+                return Err(CollectiveError::Backend { action, problem });
+            };
+            self.left.store(left, Ordering::Relaxed);
+            self.inner.all_gather(output, input)
+        }
+
+        fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError> {
+            self.inner.broadcast(tensor, root)
+        }
+
+        fn barrier(&self) -> Result<(), CollectiveError> {
+            self.inner.barrier()
+        }
+    }
+
+    /// Ends an update of a group that fails after `left` exchanges, and reads the weights.
+    fn read_after_failure(member: Threads, left: usize) {
+        let member = Arc::new(Cut { inner: member, left: AtomicUsize::new(usize::MAX) });
+        let collective = Arc::clone(&member) as Arc<dyn Collective>;
+        let processes = DataParallel::in_turns(collective, 3);
+        let (policy, _shards, shared) = sharing(&processes, false);
+        shared.begin(&policy);
+        member.left.store(left, Ordering::Relaxed);
+        shared.end(&policy).expect_err("the group fails");
+        let rows = [TokenRow { prompt: &[1, 2], completion: &[3] }];
+        let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+        let scores = tch::no_grad(|| policy.score(&batch, &ScoreOptions::default()));
+        assert!(matches!(scores, Err(PolicyError::Gather { .. })), "after {left}: scores");
+        let logits = policy.logits(&batch);
+        assert!(matches!(logits, Err(PolicyError::Gather { .. })), "after {left}: logits");
+        let dir = tempfile::tempdir().unwrap();
+        let saved = policy.save(dir.path());
+        assert!(matches!(saved, Err(PolicyError::Gather { .. })), "after {left}: files");
+        assert!(policy.checkpoint_tensors(false).is_none(), "after {left}: tensors");
+        member.inner.shutdown().expect("all leave");
+    }
+
+    #[test]
+    fn weights_that_did_not_come_back_are_an_error_of_whatever_reads_them() {
+        // No exchange: they still take turns. One: all have ended, and no buffer is there. Then some are.
+        for left in [0, 1, 3] {
+            let members = Threads::group(2, Duration::from_mins(1));
+            std::thread::scope(|scope| {
+                let members = members.into_iter();
+                let threads =
+                    members.map(|member| scope.spawn(move || read_after_failure(member, left)));
                 for thread in threads.collect::<Vec<_>>() {
                     thread.join().expect("no panic");
                 }

@@ -74,11 +74,12 @@ impl CausalLm {
     /// # Errors
     ///
     /// [`PolicyError::InvalidOption`] for a model without adapters, [`PolicyError::Write`] naming
-    /// the file.
+    /// the file, [`PolicyError::Gather`] for weights that are missing.
     pub fn save_adapter(&self, dir: impl AsRef<Path>) -> Result<(), PolicyError> {
         let Some(lora) = &self.lora else {
             return Err(PolicyError::option("lora", "none", "a model with adapters"));
         };
+        self.gather_all()?;
         let dir = dir.as_ref();
         peft::write(&self.config, &self.weights, lora, self.source.as_deref(), dir)?;
         self.write_generation(dir, &self.stop_tokens)

@@ -236,12 +236,12 @@ impl CausalLm {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Write`] naming the file.
+    /// [`PolicyError::Write`] naming the file, [`PolicyError::Gather`] for weights that are missing.
     pub fn save_with(&self, dir: &Path, options: &SaveOptions) -> Result<(), PolicyError> {
-        self.gather_all()?;
         if self.lora.is_some() && !options.merged {
             return self.save_adapter(dir);
         }
+        self.gather_all()?;
         save::save(&self.config, &self.weights, dir, *options)?;
         self.write_generation(dir, &self.stop_tokens)
     }
@@ -405,6 +405,8 @@ impl Policy for CausalLm {
     }
 
     fn checkpoint_tensors(&self, untied_head: bool) -> Option<Vec<Parameter>> {
+        // Whoever gets none reads the folder instead, and `save_as` reports the error.
+        self.gather_all().ok()?;
         Some(save::tensors(&self.config, &self.weights, untied_head))
     }
 }

@@ -210,7 +210,8 @@ pub trait Policy: Send {
 
     /// The tensors that [`Policy::save_as`] writes with merged adapters, under their names and in their order. Kinds and
     /// device are those of the policy, and some share its memory. `untied_head` is as in [`SaveOptions`]. By default
-    /// there are none to be had, and others read the folder.
+    /// there are none to be had, and others read the folder. There are none either while weights are missing that
+    /// [`StageWeights`] cannot bring; `save_as` reports that error.
     fn checkpoint_tensors(&self, untied_head: bool) -> Option<Vec<Parameter>> {
         let _ = untied_head;
         None

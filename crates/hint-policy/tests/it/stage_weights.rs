@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use hint_policy::config::Architecture;
 use hint_policy::policy::StageWeights;
 use hint_policy::{
-    ForwardPass, ModelConfig, Policy, PolicyError, ScoreOptions, TokenBatch, TokenRow,
+    ForwardPass, LoraConfig, ModelConfig, Policy, PolicyError, ScoreOptions, TokenBatch, TokenRow,
 };
 use tch::Kind;
 
@@ -95,5 +95,25 @@ fn weights_that_do_not_come_are_an_error_of_the_pass() {
         let error = passed.expect_err("it fails");
         assert!(matches!(error, PolicyError::Gather { .. }), "{error}");
         assert_eq!(error.source().unwrap().to_string(), "the cable was cut", "{fails_at}");
+    }
+}
+
+#[test]
+fn weights_that_do_not_come_are_not_written() {
+    let lora = LoraConfig { rank: 2, ..LoraConfig::default() };
+    let adapted = random_model(&config(), 1).with_lora(&lora, 1).unwrap();
+    for policy in [random_model(&config(), 1), adapted] {
+        let asked = note(&policy, 2);
+        let dir = tempfile::tempdir().unwrap();
+        policy.save(dir.path()).unwrap();
+        let tensors = || tch::no_grad(|| policy.checkpoint_tensors(false));
+        assert!(tensors().is_some());
+        let all = 0..usize::MAX;
+        assert_eq!(*asked.lock().unwrap(), [all.clone(), all]);
+        let dir = tempfile::tempdir().unwrap();
+        let error = policy.save(dir.path()).expect_err("it fails");
+        assert!(matches!(error, PolicyError::Gather { .. }), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(tensors().is_none());
     }
 }
