@@ -222,7 +222,8 @@ fn rollout(demand: &MemoryDemand<'_>) -> Vec<(&'static str, u64)> {
     };
     let largest = demand.sampled.iter().map(size).max_by_key(|parts| parts.iter().sum::<u64>());
     let [cache, logits] = largest.unwrap_or_default();
-    let mut parts = whole(demand);
+    // The thread that samples ahead reads a copy of its own, and the learner's parts count the trained weights.
+    let mut parts = if demand.sampler_bytes > 0 { Vec::new() } else { whole(demand) };
     parts.extend([("keys and values", cache), ("next tokens", logits)]);
     parts
 }
@@ -515,6 +516,20 @@ mod tests {
         for parts in [&shared.rollout, &shared.checkpoint] {
             assert_eq!(part(parts, "weights"), weights);
         }
+        assert!((whole.total() - weights..=whole.total()).contains(&shared.total()));
+    }
+
+    #[test]
+    fn weights_in_parts_count_once_beside_the_copy_that_is_sampled_from() {
+        let whole = estimate(false, |demand| demand.sampler_bytes = 500);
+        let shared = estimate(false, |demand| {
+            (demand.sampler_bytes, demand.gathered_bytes) = (500, Some(1000));
+        });
+        let weights = part(&whole.lasting, "weights");
+        assert_eq!(part(&shared.lasting, "sampler"), 500);
+        assert_eq!(shared.rollout, whole.rollout);
+        assert_eq!((part(&shared.lasting, "weights"), part(&shared.update, "weights")), (0, 1000));
+        assert_eq!(part(&shared.checkpoint, "weights"), weights);
         assert!((whole.total() - weights..=whole.total()).contains(&shared.total()));
     }
 
