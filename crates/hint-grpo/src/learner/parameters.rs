@@ -129,7 +129,7 @@ impl StageWeights for SharedWeights {
     }
 
     fn release(&mut self) {
-        tch::no_grad(|| lock(&self.parts).keep(&(0..0)));
+        self.drop_gathered();
     }
 }
 
@@ -188,6 +188,11 @@ impl SharedWeights {
         policy.set_stage_weights(Some(Box::new(self.clone())));
         self.turns.begin(Box::new(Lender(Arc::clone(&self.parts))));
         tch::no_grad(|| lock(&self.parts).0.iter_mut().for_each(Part::keep_own));
+    }
+
+    /// Frees what passes have gathered. The own weights stay.
+    pub(super) fn drop_gathered(&self) {
+        tch::no_grad(|| lock(&self.parts).keep(&(0..0)));
     }
 
     /// Gives every process all weights. After an error, passes of `policy` that need a missing one fail.
@@ -320,6 +325,12 @@ mod tests {
             assert!(0 < most && most < all / 2, "{most} of {all}");
             assert_eq!(held(&policy), 0, "after a pass");
         }
+        // All of them are there until the next pass, or until they change.
+        drop(policy.checkpoint_tensors(false).expect("the others help"));
+        assert_eq!(held(&policy), all);
+        assert!(weights(&policy) == before);
+        shared.drop_gathered();
+        assert_eq!(held(&policy), 0, "before a step of the optimizer");
         shared.end(&policy).unwrap();
         assert_eq!(held(&policy), all);
         assert!(weights(&policy) == before);

@@ -191,6 +191,10 @@ impl Learner {
 
     /// Updates the weights in every process.
     pub(super) fn apply_gradient(&mut self, learning_rate: f64) -> Result<(), GrpoError> {
+        // The next pass would take gathered weights for those after the step.
+        if let Some(weights) = &self.shared_weights {
+            weights.drop_gathered();
+        }
         self.optimizer.step(learning_rate)?;
         // Shared weights are gathered where they are read.
         if let (Some(shards), None) = (&self.shards, &self.shared_weights) {
