@@ -67,8 +67,8 @@ pub enum Sharding {
     #[default]
     Gradients,
     /// Each also keeps its part of the weights alone (ZeRO-3). A pass gathers those of a block before it reads them, and frees
-    /// them after. The weights are whole while the run samples, evaluates and saves. It needs AdamW, and a policy that gathers
-    /// by block.
+    /// them after. The weights are whole while the run samples, evaluates and saves. In several processes it needs AdamW, a
+    /// policy that gathers by block, and a teacher other than an average.
     Parameters,
 }
 

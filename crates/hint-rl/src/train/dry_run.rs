@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, ensure};
 use hint_grpo::advantage::ScoredGroup;
 use hint_grpo::config::{EvaluationConfig, Sharding};
+use hint_grpo::objective::CreditTeacher;
 use hint_grpo::observer::Phase;
 use hint_grpo::optim::{FlatBuffer, GradientMemory, Shard};
 use hint_grpo::{
@@ -110,6 +111,10 @@ fn optimizer(
     ensure!(
         !shares_weights || buffers.as_ref().is_some_and(can_share),
         "`run.shard` is `parameters`, which needs AdamW; take that, or `gradients`"
+    );
+    ensure!(
+        !shares_weights || !matches!(config.loss.credit.teacher, CreditTeacher::Average { .. }),
+        "`run.shard` is `parameters`, and an average of the weights teaches; take another teacher, or `gradients`"
     );
     let of = |buffers: Vec<FlatBuffer>| {
         GradientMemory::new(&buffers, &**model.policy.lock(), shard, workers)
@@ -316,6 +321,10 @@ mod tests {
     use super::*;
 
     fn lines(args: &[&str]) -> Vec<String> {
+        try_lines(args).unwrap()
+    }
+
+    fn try_lines(args: &[&str]) -> Result<Vec<String>> {
         let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
         let options = Options::parse(args).unwrap();
         let world_size = options.world_size;
@@ -323,9 +332,8 @@ mod tests {
         tch::set_num_threads(1);
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&said);
-        dry_run(&settings, world_size, move |line| lines.lock().unwrap().push(line.to_owned()))
-            .unwrap();
-        std::mem::take(&mut *said.lock().unwrap())
+        dry_run(&settings, world_size, move |line| lines.lock().unwrap().push(line.to_owned()))?;
+        Ok(std::mem::take(&mut *said.lock().unwrap()))
     }
 
     /// Topics of the lines, repetitions in a row left out.
@@ -380,6 +388,9 @@ mod tests {
         assert_eq!(weights, ["while sampling", "while learning", "while saving"], "{lines:#?}");
         let words = "and of the weights while it learns";
         assert!(lines.iter().any(|line| line.ends_with(words)), "{lines:#?}");
+        let average = ["--set", "loss.credit.teacher={ type = 'average', decay = 0.5 }"];
+        let error = try_lines(&[&small[..], &shared, &average].concat()).unwrap_err();
+        assert!(format!("{error:#}").contains("an average of the weights teaches"), "{error:#}");
     }
 
     #[test]
