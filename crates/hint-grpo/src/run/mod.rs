@@ -452,6 +452,9 @@ impl<S: Stage> Run<S> {
         if has_state && is_finite && self.held.is_empty() {
             let unfinished = Unfinished { metrics: metrics.clone(), tokens: *tokens };
             let Ok(mut state) = self.snapshot()() else { return };
+            if self.failed_group().is_some() {
+                return;
+            }
             state.parts.insert(UNFINISHED.to_owned(), serde_json::json!(unfinished));
             // As above.
             let _ = self.checkpoint_with(state, data);
