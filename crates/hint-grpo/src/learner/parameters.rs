@@ -228,6 +228,8 @@ impl Learner {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -391,15 +393,57 @@ mod tests {
         }
     }
 
+    /// Notes how many weights are there when the policy gets the way to those that are not.
+    struct Told {
+        inner: CausalLm,
+        held: Cell<usize>,
+    }
+
+    impl Policy for Told {
+        fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
+            self.inner.logits(tokens)
+        }
+
+        fn parameters(&self) -> Vec<Parameter> {
+            self.inner.parameters()
+        }
+
+        fn device(&self) -> Device {
+            self.inner.device()
+        }
+
+        fn vocab_size(&self) -> usize {
+            self.inner.vocab_size()
+        }
+
+        fn max_positions(&self) -> usize {
+            self.inner.max_positions()
+        }
+
+        fn set_stage_weights(&self, weights: Option<Box<dyn StageWeights>>) -> bool {
+            self.held.set(held(&self.inner));
+            self.inner.set_stage_weights(weights)
+        }
+
+        fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+            self.inner.save(dir)
+        }
+    }
+
     /// Ends an update of a group that fails after `left` exchanges, and reads the weights.
     fn read_after_failure(member: Threads, left: usize) {
         let member = Arc::new(Cut { inner: member, left: AtomicUsize::new(usize::MAX) });
         let collective = Arc::clone(&member) as Arc<dyn Collective>;
         let processes = DataParallel::in_turns(collective, 3);
         let (policy, _shards, shared) = sharing(&processes, false);
-        shared.begin(&policy);
+        let all = held(&policy);
+        let told = Told { inner: policy, held: Cell::new(0) };
+        shared.begin(&told);
+        let policy = &told.inner;
+        // Had the copies of the own weights failed, the policy would ask for those that are away.
+        assert_eq!((told.held.get(), held(policy)), (all, 0), "after {left}: the way comes first");
         member.left.store(left, Ordering::Relaxed);
-        shared.end(&policy).expect_err("the group fails");
+        shared.end(policy).expect_err("the group fails");
         let rows = [TokenRow { prompt: &[1, 2], completion: &[3] }];
         let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
         let scores = tch::no_grad(|| policy.score(&batch, &ScoreOptions::default()));
