@@ -112,16 +112,22 @@ void wait_until(Millis limit, F&& done) {
 
 using CommPtr = std::shared_ptr<ncclComm>;
 
-// An operation of a `Channel` under way, which keeps its tensor.
+// An operation of a `Channel` under way, which keeps its tensor. Nothing waits when it starts: NCCL connects at the first
+// use, and may need the other GPUs for that.
 class Step final : public c10d::Work {
  public:
-  Step(CommPtr comm, at::Tensor tensor, c10::Event end)
-      : comm_(std::move(comm)), tensor_(std::move(tensor)), end_(std::move(end)) {}
+  Step(CommPtr comm, at::Tensor tensor, c10::cuda::CUDAStream stream)
+      : tensor_(std::move(tensor)), comm_(std::move(comm)), stream_(stream), end_(c10::kCUDA) {}
 
   bool isCompleted() override {
     try {
-      settled(comm_.get());
-      return end_.query();
+      bool is_in_stream = settled(comm_.get());
+      if (is_in_stream && !is_recorded_) {
+        c10::DeviceGuard guard(stream_.device());
+        end_.record(stream_.unwrap());
+        is_recorded_ = true;
+      }
+      return is_recorded_ && end_.query();
     } catch (...) {
       problem_ = std::current_exception();
       return true;
@@ -131,9 +137,12 @@ class Step final : public c10d::Work {
   bool wait(Millis) override { return true; }
 
  private:
-  CommPtr comm_;
+  // In this order: the last user of the connection ends it before the tensor is freed.
   at::Tensor tensor_;
+  CommPtr comm_;
+  c10::cuda::CUDAStream stream_;
   c10::Event end_;
+  bool is_recorded_ = false;
   std::exception_ptr problem_;
 };
 
@@ -187,14 +196,11 @@ class Channel final : public c10d::Backend {
   template <typename F>
   c10::intrusive_ptr<c10d::Work> start(at::Tensor tensor, F&& call) {
     c10::DeviceGuard guard(device_);
-    c10::Event ready(c10::kCUDA), end(c10::kCUDA);
+    c10::Event ready(c10::kCUDA);
     ready.record(c10::cuda::getCurrentCUDAStream(device_.index()).unwrap());
     ready.block(stream_.unwrap());
     check(call(stream_.stream()));
-    // Only then it is in the stream.
-    wait_until(limit_, [&] { return settled(comm_.get()); });
-    end.record(stream_.unwrap());
-    return c10::make_intrusive<Step>(comm_, std::move(tensor), std::move(end));
+    return c10::make_intrusive<Step>(comm_, std::move(tensor), stream_);
   }
 
   const c10::Device device_;
@@ -234,7 +240,7 @@ HINT_EXPORT void hint_nccl_make_id(char* out) {
   std::memcpy(out, &id, sizeof(id));
 }
 
-// The group of `world_size` processes that have `id`. Each wait for them takes `timeout_ms` at most.
+// The group of `world_size` processes that have `id`. Each wait for them in here takes `timeout_ms` at most.
 HINT_EXPORT c10d::Backend* hint_nccl_connect(const char* id, int rank, int world_size, int device,
                                              int64_t timeout_ms) {
   ncclUniqueId shared;

@@ -439,8 +439,8 @@ impl Group {
         Ok(Self { group, starts: Mutex::new(()) })
     }
 
-    /// Connects the GPU `device` to those of all other ranks, which have the same `id`. Each later wait for them to take
-    /// an operation on is bounded by `timeout` as well.
+    /// Connects the GPU `device` to those of all other ranks, which have the same `id`. Each wait of this call is bounded by
+    /// `timeout`. Starting an operation later waits for nobody.
     #[cfg(feature = "nccl")]
     #[expect(unsafe_code, reason = "C has no safe interface")]
     pub(crate) fn join_nccl(
