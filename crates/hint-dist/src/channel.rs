@@ -6,9 +6,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::collective::Operation;
 use crate::error::CollectiveError;
-use crate::ffi::{Group, ID_LEN, new_nccl_id};
+use crate::ffi::{Group, ID_LEN, Work, new_nccl_id};
 
-/// The longest wait before it is asked whether the others are still there.
+/// A part of a wait.
 const SLICE: Duration = Duration::from_millis(20);
 
 /// A GPU of this process, and those of another program, over NCCL.
@@ -27,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(20);
 /// // The other program joins as rank 1 at the same time, with this id.
 /// let channel = NcclChannel::join(&id, 0, 2, device, limit)?;
 /// let weights = Tensor::ones([4], (Kind::Float, device));
-/// channel.broadcast(&weights, 0, limit, &|| false)?;
+/// channel.broadcast(&weights, 0, limit)?;
 /// # Ok::<(), hint_dist::CollectiveError>(())
 /// ```
 #[derive(Debug)]
@@ -74,32 +74,52 @@ impl NcclChannel {
     ///
     /// # Errors
     ///
-    /// [`CollectiveError::Backend`] for another tensor, an error of NCCL, after `timeout`, and when `is_over` says that the
-    /// others have given up. Drop the channel then.
+    /// [`CollectiveError::Backend`] for another tensor, an error of NCCL, and after `timeout`. Drop the channel then.
     pub fn broadcast(
         &self,
         tensor: &Tensor,
         root: usize,
         timeout: Duration,
-        is_over: &dyn Fn() -> bool,
     ) -> Result<(), CollectiveError> {
-        let failed = |problem: &str| CollectiveError::backend("broadcast", problem);
-        let fits = tensor.device() == self.device && tensor.kind() == Kind::Float;
-        if !fits || !tensor.is_contiguous() {
-            return Err(failed("it takes contiguous Float tensors of the GPU that has joined"));
-        }
-        let work = self.group.start(Operation::Broadcast, tensor, tensor, root)?;
+        let under_way = self.start(tensor, root)?;
         let mut waited = Duration::ZERO;
-        while !work.poll(SLICE)? {
+        while !under_way.poll(SLICE)? {
             waited += SLICE;
-            if is_over() {
-                return Err(failed("the other program has given up"));
-            }
             if waited >= timeout {
-                return Err(failed(&format!("not done within {} s", timeout.as_secs_f64())));
+                let problem = format!("not done within {} s", timeout.as_secs_f64());
+                return Err(CollectiveError::backend("broadcast", problem));
             }
         }
         Ok(())
+    }
+
+    /// Starts what [`Self::broadcast`] does, and waits for nobody. Start the next one when this one has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Backend`] for another tensor, and an error of NCCL. Drop the channel then.
+    pub fn start(&self, tensor: &Tensor, root: usize) -> Result<NcclBroadcast, CollectiveError> {
+        let fits = tensor.device() == self.device && tensor.kind() == Kind::Float;
+        if !fits || !tensor.is_contiguous() {
+            let problem = "it takes contiguous Float tensors of the GPU that has joined";
+            return Err(CollectiveError::backend("broadcast", problem));
+        }
+        Ok(NcclBroadcast(self.group.start(Operation::Broadcast, tensor, tensor, root)?))
+    }
+}
+
+/// A tensor under way in an [`NcclChannel`], which it keeps. Made by [`NcclChannel::start`].
+#[derive(Debug)]
+pub struct NcclBroadcast(Work);
+
+impl NcclBroadcast {
+    /// Whether the tensor has arrived within `wait`.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Backend`] for an error of NCCL. Drop the channel then.
+    pub fn poll(&self, wait: Duration) -> Result<bool, CollectiveError> {
+        self.0.poll(wait)
     }
 }
 

@@ -536,6 +536,11 @@ impl Drop for Group {
 #[derive(Debug)]
 pub(crate) struct Work(*mut c_void);
 
+#[cfg(feature = "nccl")]
+#[expect(unsafe_code, reason = "a raw pointer has no owner that the compiler knows")]
+// SAFETY: the operation is owned by this value alone, and c10d's operations may be asked from any thread.
+unsafe impl Send for Work {}
+
 impl Work {
     /// Whether it is done within `timeout`.
     #[expect(unsafe_code, reason = "C has no safe interface")]

@@ -53,7 +53,7 @@ mod threads;
 mod values;
 
 #[cfg(feature = "nccl")]
-pub use channel::NcclChannel;
+pub use channel::{NcclBroadcast, NcclChannel};
 pub use collective::Collective;
 pub use error::{CollectiveError, PeerState};
 #[cfg(feature = "gloo")]

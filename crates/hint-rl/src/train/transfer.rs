@@ -47,7 +47,7 @@ pub(super) fn over_gpus(device: Device) -> Result<Arc<dyn WeightTransfer>, Strin
 mod nccl {
     use std::time::Duration;
 
-    use hint_dist::NcclChannel;
+    use hint_dist::{NcclBroadcast, NcclChannel};
     use hint_rollout::RolloutError;
     use hint_rollout::engine::WeightTensor;
     use hint_rollout::engine::vllm::{WeightLink, WeightTransfer};
@@ -62,6 +62,7 @@ mod nccl {
     struct Link {
         channel: NcclChannel,
         device: Device,
+        under_way: Option<NcclBroadcast>,
     }
 
     impl WeightTransfer for Gpu {
@@ -78,17 +79,12 @@ mod nccl {
             let device = self.0;
             let channel = NcclChannel::join(id, 0, world_size, device, timeout)
                 .map_err(|error| RolloutError::other("NCCL", error))?;
-            Ok(Box::new(Link { channel, device }))
+            Ok(Box::new(Link { channel, device, under_way: None }))
         }
     }
 
     impl WeightLink for Link {
-        fn send(
-            &mut self,
-            tensor: &WeightTensor,
-            timeout: Duration,
-            is_over: &dyn Fn() -> bool,
-        ) -> Result<(), RolloutError> {
+        fn start(&mut self, tensor: &WeightTensor) -> Result<(), RolloutError> {
             let failed = |problem: String| RolloutError::other("copy of the weights", problem);
             let values = tensor.values.downcast_ref::<Tensor>();
             let values = values.ok_or_else(|| failed("no tensor of libtorch".to_owned()))?;
@@ -97,9 +93,19 @@ mod nccl {
                 .and_then(|values| values.f_to_kind(Kind::Float))
                 .and_then(|values| values.f_contiguous())
                 .map_err(|error| failed(error.to_string()))?;
-            self.channel
-                .broadcast(&values, 0, timeout, is_over)
-                .map_err(|error| RolloutError::other("NCCL", error))
+            let started = self.channel.start(&values, 0);
+            self.under_way = Some(started.map_err(|error| RolloutError::other("NCCL", error))?);
+            Ok(())
+        }
+
+        fn poll(&mut self, wait: Duration) -> Result<bool, RolloutError> {
+            let Some(under_way) = &self.under_way else { return Ok(true) };
+            let has_arrived = under_way.poll(wait);
+            let has_arrived = has_arrived.map_err(|error| RolloutError::other("NCCL", error))?;
+            if has_arrived {
+                self.under_way = None;
+            }
+            Ok(has_arrived)
         }
     }
 }

@@ -115,6 +115,12 @@ impl JsonServer {
         HttpError::Body { url: self.url(path), reason: self.redacted(&reason.into()) }
     }
 
+    /// The error of a request that took too long.
+    #[cfg(feature = "vllm")]
+    pub(crate) fn late(&self, path: &str) -> HttpError {
+        HttpError::Timeout { url: self.url(path), timeout: self.timeout }
+    }
+
     fn url(&self, path: &str) -> String {
         shown(&format!("{}{path}", self.base))
     }

@@ -2,7 +2,7 @@
 //!
 //! This is vLLM's protocol for trainers without Python. The program and the workers of one server make a group of GPUs. They
 //! meet by an id that the program makes. The program is rank 0, the workers follow. The workers begin with the sum of
-//! one number. Each server has a group of its own, so that one that dies keeps no other waiting.
+//! one number. Each server has a group of its own. So one that dies keeps the others waiting for the limit of a tensor, once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use crate::error::{HttpError, RolloutError, VllmError};
 /// The option of a server that takes weights so.
 const OPTION: &str = r#"--weight-transfer-config '{"backend":"nccl"}'"#;
 const START: &str = "/start_weight_update";
+/// Lets a server receive.
+pub(super) const UPDATE: &str = "/update_weights";
 const FINISH: &str = "/finish_weight_update";
 
 /// Connects the GPU of this program to those of servers, for [`VllmBuilder::transfer`](super::VllmBuilder::transfer).
@@ -49,18 +51,21 @@ pub trait WeightTransfer: Send + Sync + fmt::Debug {
 
 /// A connection to the GPUs of one server. Dropping it ends what is under way.
 pub trait WeightLink: Send + fmt::Debug {
-    /// Broadcasts the values of `tensor` from rank 0, as contiguous `float32`. Returns when they have arrived.
+    /// Starts to broadcast the values of `tensor` from rank 0, as contiguous `float32`. Waits for nobody, so that other
+    /// servers get theirs at the same time. The tensor before has arrived.
     ///
     /// # Errors
     ///
-    /// Any error of the connection, after `timeout`, and when `is_over` says that the server has given up. The link is dropped
-    /// then.
-    fn send(
-        &mut self,
-        tensor: &WeightTensor,
-        timeout: Duration,
-        is_over: &dyn Fn() -> bool,
-    ) -> Result<(), RolloutError>;
+    /// Any error of the connection. The link is dropped then.
+    fn start(&mut self, tensor: &WeightTensor) -> Result<(), RolloutError>;
+
+    /// Whether the tensor has arrived. Waits for that as long as `wait`: it is asked again, until the server has given up or
+    /// the tensor is late.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the connection. The link is dropped then.
+    fn poll(&mut self, wait: Duration) -> Result<bool, RolloutError>;
 }
 
 /// The way of a server's weights over GPUs.
@@ -71,6 +76,8 @@ pub(super) struct GpuPath {
     refusal: Option<String>,
     /// Whether a transfer may have begun and not ended.
     is_half: bool,
+    /// Whether it gave no answer to the last transfer. It is not asked again in the same change of weights.
+    pub(super) is_silent: bool,
     /// Whether it has got the weights of the present change.
     pub(super) has_new: bool,
     /// The refusal that was told last, empty for none.
@@ -124,8 +131,12 @@ impl GpuPath {
         self.told.replace(present.clone()) != Some(present)
     }
 
-    /// Ends a transfer that broke off. Otherwise the server would add the next weights to the part that it got.
+    /// Ends a transfer that broke off. Otherwise the server would add the next weights to the part that it got. Fails once for
+    /// a server that gave no answer.
     pub(super) fn settle(&mut self, server: &Server) -> Result<(), VllmError> {
+        if std::mem::take(&mut self.is_silent) {
+            return Err(server.control.late(UPDATE).into());
+        }
         if !self.is_half {
             return Ok(());
         }

@@ -26,11 +26,15 @@ pub(super) struct Server {
     sampling: RwLock<JsonServer>,
     pub(super) control: JsonServer,
     probe: JsonServer,
+    transfer: JsonServer,
     backoff: Backoff,
 }
 
 /// Wait for a server that may be gone.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// Limit of a request that is closed earlier where it takes too long, in seconds: a day.
+const LASTING_S: f64 = 86_400.0;
 
 impl Server {
     pub(super) fn new(address: &str, options: &VllmOptions, key: Option<&ApiKey>) -> Self {
@@ -45,6 +49,7 @@ impl Server {
             sampling: RwLock::new(sampling),
             control: connect(options.sync_timeout_s),
             probe: JsonServer::new(address, PROBE, key.cloned()),
+            transfer: connect(LASTING_S),
             backoff: Backoff {
                 attempts: options.attempts,
                 first: Duration::from_secs_f64(options.backoff_s),
@@ -55,6 +60,11 @@ impl Server {
     /// Whether the server answers at all.
     pub(super) fn is_alive(&self) -> Result<(), VllmError> {
         self.probe.get("/health").map(drop).map_err(|failure| failure.error.into())
+    }
+
+    /// A connection of its own for a request without a limit. Who waits for its answer closes it.
+    pub(super) fn lasting(&self) -> JsonServer {
+        self.transfer.renewed()
     }
 
     /// Checks that the server was started with options that training can rely on. Returns the

@@ -15,7 +15,7 @@ use hint_rollout::engine::{HeadWeights, WeightTensor};
 use hint_rollout::{PolicyVersion, RolloutEngine, RolloutError, WeightSource};
 use serde_json::json;
 
-use super::{Events, Recorded, Weights, connect_to, options, plain, request};
+use super::{Events, HANG, Recorded, Weights, connect_to, options, plain, request};
 
 const GPU_INFO: &str = r#"{"vllm_config":{"weight_transfer_config":{"backend":"nccl"},"model_config":{"model":"smollm2","dtype":"torch.float32","logprobs_mode":"processed_logprobs"}}}"#;
 const LOST: &str = r#"{"error":{"message":"a rank is lost"}}"#;
@@ -59,6 +59,7 @@ struct Gpu {
 struct Link {
     values: Sender<String>,
     left: usize,
+    has_arrived: bool,
 }
 
 impl WeightTransfer for Gpu {
@@ -72,29 +73,33 @@ impl WeightTransfer for Gpu {
         world_size: usize,
         _timeout: Duration,
     ) -> Result<Box<dyn WeightLink>, RolloutError> {
-        // The server of a test that has ended does not listen.
-        let _ = self.joins.send((id.to_vec(), world_size));
-        Ok(Box::new(Link { values: self.values.clone(), left: self.limit }))
+        // Two GPUs never receive.
+        let left = if world_size > 2 { 0 } else { self.limit };
+        if left > 0 {
+            // The server of a test that has ended does not listen.
+            let _ = self.joins.send((id.to_vec(), world_size));
+        }
+        Ok(Box::new(Link { values: self.values.clone(), left, has_arrived: true }))
     }
 }
 
 impl WeightLink for Link {
-    fn send(
-        &mut self,
-        tensor: &WeightTensor,
-        _timeout: Duration,
-        is_over: &dyn Fn() -> bool,
-    ) -> Result<(), RolloutError> {
-        if self.left == 0 {
-            while !is_over() {
-                std::thread::yield_now();
-            }
-            return Err(RolloutError::other("NCCL", "the server has given up"));
+    fn start(&mut self, tensor: &WeightTensor) -> Result<(), RolloutError> {
+        self.has_arrived = self.left > 0;
+        if !self.has_arrived {
+            return Ok(());
         }
         self.left -= 1;
         let values = tensor.values.downcast_ref::<String>().expect("the name");
         let sent = self.values.send(values.clone());
         sent.map_err(|error| RolloutError::other("NCCL", error.to_string()))
+    }
+
+    fn poll(&mut self, wait: Duration) -> Result<bool, RolloutError> {
+        if !self.has_arrived {
+            std::thread::sleep(wait);
+        }
+        Ok(self.has_arrived)
     }
 }
 
@@ -289,6 +294,38 @@ fn a_server_that_lost_weights_of_gpus_waits_for_the_next_ones() {
     engine.sync(&Tensors(2)).unwrap();
     assert_eq!(take(&events), ["back", "synced 2 1 0"]);
     engine.generate(&[request(6)]).unwrap();
+}
+
+#[test]
+fn a_server_that_never_receives_keeps_the_weights_of_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its request lasts longer than `sync_timeout_s`.
+    let (good, gpu, seen) = with_gpu(usize::MAX, WAIT);
+    let silent = Recorded::start(Box::new(|path| match path {
+        INFO_PATH => Some((200, GPU_INFO.to_owned())),
+        "/get_world_size" => Some((200, r#"{"world_size":2}"#.to_owned())),
+        "/update_weights" => Some((HANG, String::new())),
+        _ => None,
+    }));
+    let options = VllmOptions { sync_timeout_s: 1.0, ..options(&[&silent, &good], dir.path()) };
+    let (engine, events) = connect_gpu(options, gpu);
+    let mut engine = engine.unwrap();
+    silent.log();
+    engine.sync(&Tensors(1)).unwrap();
+    let received = NAMES.map(str::to_owned).to_vec();
+    assert_eq!(seen.take(), [vec!["128 bytes, 2 ranks".to_owned()], received].concat());
+    assert_eq!(good.count("/collective_rpc"), 0);
+    // Its request was closed, and it is asked nothing more.
+    silent.closed.recv_timeout(WAIT).unwrap();
+    assert_eq!(silent.log().last().map(String::as_str), Some("/update_weights"));
+    let told = take(&events);
+    assert_eq!(told[..2], ["a tensor has not arrived within 1 s", "from GPU to GPU"]);
+    assert!(told[2].starts_with("down: "), "{told:?}");
+    assert_eq!(told[3..], ["synced 1 1 1"]);
+    // It is there again, and gets the folder.
+    assert_eq!(engine.generate(&[request(6), request(6)]).unwrap().len(), 2);
+    assert_eq!(take(&events), ["back"]);
+    assert_eq!(silent.count("/collective_rpc"), 1);
 }
 
 #[test]
