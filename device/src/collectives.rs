@@ -104,7 +104,7 @@ fn compare(nccl: &dyn Collective, gloo: &dyn Collective, device: Device) -> Resu
 /// Fails unless weights of rank 0 arrive at the others as at servers: by an id alone, a tensor at a time. A rank that
 /// others do not join ends within its limit.
 fn carry_weights(gloo: &Gloo, device: Device) -> Result<()> {
-    let (rank, world_size, limit) = (gloo.rank(), gloo.world_size(), Duration::from_secs(60));
+    let (rank, world_size, limit) = (gloo.rank(), gloo.world_size(), Duration::from_secs(20));
     // All ranks take that of rank 0.
     let id = gloo.all_gather_bytes(&NcclChannel::new_id()?)?.swap_remove(0);
     let channel = NcclChannel::join(&id, rank, world_size, device, limit)?;
