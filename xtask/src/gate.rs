@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::process::{Aside, cargo, check, display, programs_of};
+use crate::process::{Aside, cargo, check, display, programs_of, quiet};
 use crate::{book, commits, counts, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
@@ -47,8 +47,8 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
 /// What cargo builds tests of.
 const TARGETS: [&str; 5] = ["--workspace", "--locked", "--lib", "--bins", "--tests"];
 
-/// Packages whose tests share a process per program. Loading libtorch takes a process longer than most of these tests. None of
-/// them depends on the threads of libtorch, or sets something else of a process.
+/// Packages whose tests share a process per program. Loading libtorch takes a process longer than most of these tests. Some set
+/// the threads of libtorch, which are the process's: to one. So all begin with one. None sets something else of a process.
 const TOGETHER: [&str; 2] = ["hint-rl", "hint-rollout"];
 
 /// Runs the tests. If `args` are `names`, they are parts of names of tests, else options of the runner.
@@ -71,10 +71,15 @@ fn suite(host: &Host, args: &[OsString], names: bool) -> Result<()> {
     others.and(together(host, args))
 }
 
-/// Runs the tests of the packages [`TOGETHER`] whose names contain one of `names`; all of them without names.
+/// Longest time of a program with all its tests, in seconds. nextest gives half of that to each test.
+const LIMIT_S: &str = "1800";
+
+/// Runs the tests of the packages [`TOGETHER`] whose names contain one of `names`; all of them without names. A program that
+/// fails or takes too long shows the names of the tests that have ended. The other programs are run as well.
 fn together(host: &Host, names: &[OsString]) -> Result<()> {
     let mut build = cargo(host);
     build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]).args(TARGETS);
+    let mut result = Ok(());
     for message in programs_of(&mut build)? {
         let manifest = message["manifest_path"].as_str().context("cargo names the manifest")?;
         let folder = Path::new(manifest).parent().context("a manifest is in a folder")?;
@@ -82,13 +87,14 @@ fn together(host: &Host, names: &[OsString]) -> Result<()> {
         let is_test = message["profile"]["test"].as_bool() == Some(true);
         let Some(program) = message["executable"].as_str() else { continue };
         if is_test && name.is_some_and(|name| TOGETHER.contains(&name)) {
-            let mut tests = Command::new(program);
+            let mut tests = Command::new("timeout");
             // As many at a time as in `.config/nextest.toml`.
-            tests.current_dir(folder).args(["--quiet", "--test-threads=2"]);
-            check(tests.args(names))?;
+            tests.args(["--foreground", LIMIT_S, program, "--test-threads=2"]).args(names);
+            tests.env("OMP_NUM_THREADS", "1").env("MKL_NUM_THREADS", "1").current_dir(folder);
+            result = result.and(quiet(&mut tests).map(drop));
         }
     }
-    Ok(())
+    result
 }
 
 /// Runs the doctests whose names contain one of `names`; all of them without names.
