@@ -424,7 +424,13 @@ impl RolloutEngine for VllmEngine {
         });
         let ready = checked.iter().map(|checked| matches!(checked, Some(Ok(()))));
         let weights = self.carry(weights, &ready.collect::<Vec<_>>())?;
+        let options = &self.options;
         let loaded = on_each(std::iter::zip(&mut self.slots, checked), |(slot, checked)| {
+            let checked = checked.map(|checked| match checked {
+                // It may be back: a large checkpoint takes a while to be written.
+                Err(error) if error.is_outage() && weights.dir.is_some() => slot.check(options),
+                other => other,
+            });
             let give = |()| if slot.has_new() { Ok(()) } else { slot.give(&weights) };
             checked.map(|checked| checked.and_then(give))
         });

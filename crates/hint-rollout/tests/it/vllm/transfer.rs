@@ -329,6 +329,24 @@ fn a_server_that_never_receives_keeps_the_weights_of_no_other() {
 }
 
 #[test]
+fn a_server_that_is_back_while_a_folder_is_written_is_not_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut asked = 0;
+    // It is away when the change of weights begins.
+    let server = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/health");
+        (path == "/health" && asked == 2).then(|| (503, "{}".to_owned()))
+    }));
+    let gpu = Gpu { joins: channel().0, values: channel().0, limit: 0 };
+    let options =
+        VllmOptions { weight_path: WeightPath::Folder, ..options(&[&server], dir.path()) };
+    let (engine, events) = connect_gpu(options, Arc::new(gpu));
+    engine.unwrap().sync(&Tensors(1)).unwrap();
+    assert_eq!(take(&events), ["synced 1 1 0"]);
+    assert_eq!(server.count("/collective_rpc"), 1);
+}
+
+#[test]
 fn the_rest_of_another_trainer_is_ended_before_a_folder_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let mut is_new = true;
