@@ -224,6 +224,26 @@ impl Server {
         }
     }
 
+    /// Whether the server, which was down, has kept these weights and is ready to sample from them.
+    pub(super) fn still_has(&self, weights: &Weights) -> Result<bool, VllmError> {
+        match self.expect_weights(weights) {
+            Ok(()) => Ok(!self.is_paused()?),
+            Err(VllmError::Version { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server keeps requests waiting.
+    pub(super) fn is_paused(&self) -> Result<bool, VllmError> {
+        match &self.dev("/is_paused", "/is_paused")?["is_paused"] {
+            Value::Bool(is_paused) => Ok(*is_paused),
+            other => {
+                let reason = format!("expected true or false as `is_paused`, found {other}");
+                Err(self.control.unexpected("/is_paused", reason).into())
+            }
+        }
+    }
+
     /// Fails unless the server has this run's weights of `version`.
     fn expect_version(&self, version: PolicyVersion) -> Result<(), VllmError> {
         let (expected, found) = (self.label(version), self.weights_label()?);
@@ -266,14 +286,10 @@ impl Server {
         self.expect_version(version)?;
         self.post("/resume", &Value::Null)?;
         // One that is still paused would keep the next batch waiting until it times out.
-        match &self.dev("/is_paused", "/is_paused")?["is_paused"] {
-            Value::Bool(false) => Ok(()),
-            Value::Bool(true) => Err(VllmError::Paused { server: self.name.clone() }),
-            other => {
-                let reason = format!("expected true or false as `is_paused`, found {other}");
-                Err(self.control.unexpected("/is_paused", reason).into())
-            }
+        if self.is_paused()? {
+            return Err(VllmError::Paused { server: self.name.clone() });
         }
+        Ok(())
     }
 
     /// The connection for completions, as long as nobody interrupts them.

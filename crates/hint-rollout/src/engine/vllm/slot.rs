@@ -48,11 +48,13 @@ impl Slot {
         Ok(())
     }
 
-    /// Sees to it that the server has the `current` weights. One that was down gets them again.
+    /// Sees to it that the server has the `current` weights. One that was down gets them again. Without a folder, it must have
+    /// kept them.
     pub(super) fn expect(&mut self, current: Option<&Weights>) -> Result<(), VllmError> {
         let Some(current) = current else { return Ok(()) };
         if self.down.is_some() {
-            return self.give(current);
+            let has_kept = current.dir.is_none() && self.server.still_has(current)?;
+            return if has_kept { Ok(()) } else { self.give(current) };
         }
         match self.server.expect_weights(current) {
             Err(VllmError::Version { .. } | VllmError::Adapter { .. }) => self.give(current),

@@ -347,6 +347,41 @@ fn a_server_that_is_back_while_a_folder_is_written_is_not_down() {
 }
 
 #[test]
+fn a_server_that_has_kept_weights_of_gpus_is_back_before_the_next_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let ill = Arc::new(Mutex::new(""));
+    let of_server = Arc::clone(&ill);
+    let server = Recorded::start(Box::new(move |path| match path {
+        INFO_PATH => Some((200, GPU_INFO.to_owned())),
+        "/get_world_size" => Some((200, r#"{"world_size":1}"#.to_owned())),
+        path if *of_server.lock().expect("no test panics here") != path => None,
+        "/is_paused" => Some((200, r#"{"is_paused":true}"#.to_owned())),
+        _ => Some((500, LOST.to_owned())),
+    }));
+    let set = |path: &'static str| *ill.lock().expect("no test panics here") = path;
+    let (values, _received) = channel();
+    let gpu = Gpu { joins: channel().0, values, limit: usize::MAX };
+    let options = VllmOptions { attempts: 1, ..options(&[&server], dir.path()) };
+    let (engine, events) = connect_gpu(options, Arc::new(gpu));
+    let mut engine = engine.unwrap();
+    engine.sync(&Tensors(1)).unwrap();
+    assert_eq!(take(&events), ["from GPU to GPU", "synced 1 1 0"]);
+    set("/v1/completions");
+    engine.generate(&[request(6)]).unwrap_err();
+    set("");
+    engine.generate(&[request(6)]).unwrap();
+    let told = take(&events);
+    assert!(told[0].starts_with("down: "), "{told:?}");
+    assert_eq!(told[1..], ["back"]);
+    // One that is paused may have part of other weights.
+    set("/v1/completions");
+    engine.generate(&[request(6)]).unwrap_err();
+    set("/is_paused");
+    let error = engine.generate(&[request(6)]).unwrap_err().to_string();
+    assert!(error.contains("has lost the weights of version 1"), "{error}");
+}
+
+#[test]
 fn the_rest_of_another_trainer_is_ended_before_a_folder_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let mut is_new = true;
