@@ -71,6 +71,8 @@ pub trait WeightLink: Send + fmt::Debug {
 /// The way of a server's weights over GPUs.
 #[derive(Debug, Default)]
 pub(super) struct GpuPath {
+    /// Whether the program has GPUs for it. Without them, it only ends what another trainer has begun.
+    has_transfer: bool,
     pub(super) link: Option<Box<dyn WeightLink>>,
     /// Why its weights go through the folder, until it is checked again.
     refusal: Option<String>,
@@ -85,26 +87,36 @@ pub(super) struct GpuPath {
 }
 
 impl GpuPath {
-    /// Asks whether the server was started for it.
-    pub(super) fn check(&mut self, server: &Server, path: WeightPath) -> Result<(), VllmError> {
-        let info = server.dev("/server_info", "/server_info?config_format=json")?;
+    pub(super) fn new(has_transfer: bool) -> Self {
+        Self { has_transfer, ..Self::default() }
+    }
+
+    /// Reads in `info` whether the server was started for it.
+    pub(super) fn check(
+        &mut self,
+        server: &Server,
+        info: &Value,
+        path: WeightPath,
+    ) -> Result<(), VllmError> {
         let backend = info["vllm_config"]["weight_transfer_config"]["backend"].as_str();
-        if backend == Some("nccl") {
-            self.refusal = None;
-            // A trainer that ended in a transfer has left it so.
-            self.is_half = server.dev("/is_paused", "/is_paused")?["is_paused"] == json!(true);
+        // A trainer that ended in a transfer has left it so. The next one may be without the transfer.
+        self.is_half = backend.is_some() && server.is_paused()?;
+        if !self.has_transfer {
             return Ok(());
         }
-        self.is_half = false;
-        if path == WeightPath::Nccl {
-            return Err(server.setting(
-                "weight_transfer_config",
-                "nccl".to_owned(),
-                backend.unwrap_or("none").to_owned(),
-                OPTION.to_owned(),
-            ));
+        if backend != Some("nccl") {
+            if path == WeightPath::Nccl {
+                return Err(server.setting(
+                    "weight_transfer_config",
+                    "nccl".to_owned(),
+                    backend.unwrap_or("none").to_owned(),
+                    OPTION.to_owned(),
+                ));
+            }
+            self.refuse(format!("it was started without `{OPTION}`"));
+            return Ok(());
         }
-        self.refuse(format!("it was started without `{OPTION}`"));
+        self.refusal = None;
         Ok(())
     }
 

@@ -68,8 +68,8 @@ impl Server {
     }
 
     /// Checks that the server was started with options that training can rely on. Returns the
-    /// positions that it holds.
-    pub(super) fn check(&self, options: &VllmOptions) -> Result<usize, VllmError> {
+    /// positions that it holds, and how it was started: `/server_info`.
+    pub(super) fn check(&self, options: &VllmOptions) -> Result<(usize, Value), VllmError> {
         let models = self.models()?;
         let list = models["data"].as_array().map_or(&[][..], Vec::as_slice);
         let Some(model) = list.iter().find(|model| model["id"] == self.model) else {
@@ -100,7 +100,7 @@ impl Server {
             Some(rank) => self.check_adapters(&config["lora_config"], rank)?,
             None => drop(self.weights_label()?),
         }
-        Ok(model_len)
+        Ok((model_len, info))
     }
 
     /// The models and adapters that it serves.

@@ -16,20 +16,21 @@ pub(super) struct Slot {
     pub(super) down: Option<String>,
     /// Positions it holds.
     pub(super) model_len: usize,
-    /// Its connection of GPUs, if the program has any.
+    /// The way of whole weights over GPUs. None for adapters.
     pub(super) gpus: Option<GpuPath>,
     is_checked: bool,
     rest: Rest,
 }
 
 impl Slot {
-    /// `has_gpus` says whether it may get weights from GPU to GPU.
-    pub(super) fn new(server: Server, has_gpus: bool) -> Self {
+    /// `has_transfer` says whether it may get weights from GPU to GPU.
+    pub(super) fn new(server: Server, has_transfer: bool) -> Self {
+        let gpus = (!server.has_adapters).then(|| GpuPath::new(has_transfer));
         Self {
             server: Arc::new(server),
             down: None,
             model_len: usize::MAX,
-            gpus: has_gpus.then(GpuPath::default),
+            gpus,
             is_checked: false,
             rest: Rest::default(),
         }
@@ -39,9 +40,10 @@ impl Slot {
     pub(super) fn check(&mut self, options: &VllmOptions) -> Result<(), VllmError> {
         self.server.is_alive()?;
         if !self.is_checked {
-            self.model_len = self.server.check(options)?;
+            let (model_len, info) = self.server.check(options)?;
+            self.model_len = model_len;
             if let Some(gpus) = &mut self.gpus {
-                gpus.check(&self.server, options.weight_path)?;
+                gpus.check(&self.server, &info, options.weight_path)?;
             }
             self.is_checked = true;
         }

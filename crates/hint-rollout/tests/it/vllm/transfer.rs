@@ -329,24 +329,6 @@ fn a_server_that_never_receives_keeps_the_weights_of_no_other() {
 }
 
 #[test]
-fn a_server_that_is_back_while_a_folder_is_written_is_not_down() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut asked = 0;
-    // It is away when the change of weights begins.
-    let server = Recorded::start(Box::new(move |path| {
-        asked += usize::from(path == "/health");
-        (path == "/health" && asked == 2).then(|| (503, "{}".to_owned()))
-    }));
-    let gpu = Gpu { joins: channel().0, values: channel().0, limit: 0 };
-    let options =
-        VllmOptions { weight_path: WeightPath::Folder, ..options(&[&server], dir.path()) };
-    let (engine, events) = connect_gpu(options, Arc::new(gpu));
-    engine.unwrap().sync(&Tensors(1)).unwrap();
-    assert_eq!(take(&events), ["synced 1 1 0"]);
-    assert_eq!(server.count("/collective_rpc"), 1);
-}
-
-#[test]
 fn a_server_that_has_kept_weights_of_gpus_is_back_before_the_next_ones() {
     let dir = tempfile::tempdir().unwrap();
     let ill = Arc::new(Mutex::new(""));
@@ -383,26 +365,48 @@ fn a_server_that_has_kept_weights_of_gpus_is_back_before_the_next_ones() {
 
 #[test]
 fn the_rest_of_another_trainer_is_ended_before_a_folder_is_read() {
+    let asked = ["/get_world_size"];
+    for (weight_path, asked) in [(WeightPath::Auto, &asked[..]), (WeightPath::Folder, &asked[..0])]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let mut is_new = true;
+        // Paused at first, and without a GPU to join.
+        let server = Recorded::start(Box::new(move |path| match path {
+            INFO_PATH => Some((200, GPU_INFO.to_owned())),
+            "/get_world_size" => Some((500, LOST.to_owned())),
+            "/is_paused" if std::mem::take(&mut is_new) => {
+                Some((200, r#"{"is_paused":true}"#.to_owned()))
+            }
+            _ => None,
+        }));
+        let gpu = Gpu { joins: channel().0, values: channel().0, limit: 0 };
+        let options = VllmOptions { weight_path, ..options(&[&server], dir.path()) };
+        let (engine, _events) = connect_gpu(options, Arc::new(gpu));
+        let mut engine = engine.unwrap();
+        server.log();
+        engine.sync(&Tensors(1)).unwrap();
+        let rest = ["/health", "/start_weight_update", "/finish_weight_update"];
+        let expected = [&rest[..], asked, &["/pause?mode=wait", "/collective_rpc"]].concat();
+        assert_eq!(server.log()[..expected.len()], expected);
+    }
+}
+
+#[test]
+fn a_server_that_is_back_while_a_folder_is_written_is_not_down() {
     let dir = tempfile::tempdir().unwrap();
-    let mut is_new = true;
-    // Paused at first, and without a GPU to join.
-    let server = Recorded::start(Box::new(move |path| match path {
-        INFO_PATH => Some((200, GPU_INFO.to_owned())),
-        "/get_world_size" => Some((500, LOST.to_owned())),
-        "/is_paused" if std::mem::take(&mut is_new) => {
-            Some((200, r#"{"is_paused":true}"#.to_owned()))
-        }
-        _ => None,
+    let mut asked = 0;
+    // It is away when the change of weights begins.
+    let server = Recorded::start(Box::new(move |path| {
+        asked += usize::from(path == "/health");
+        (path == "/health" && asked == 2).then(|| (503, "{}".to_owned()))
     }));
     let gpu = Gpu { joins: channel().0, values: channel().0, limit: 0 };
-    let (engine, _events) = connect_gpu(options(&[&server], dir.path()), Arc::new(gpu));
-    let mut engine = engine.unwrap();
-    server.log();
-    engine.sync(&Tensors(1)).unwrap();
-    let expected = ["/health", "/start_weight_update", "/finish_weight_update", "/get_world_size"];
-    let log = server.log();
-    assert_eq!(log[..4], expected);
-    assert_eq!(log[4..6], ["/pause?mode=wait", "/collective_rpc"]);
+    let options =
+        VllmOptions { weight_path: WeightPath::Folder, ..options(&[&server], dir.path()) };
+    let (engine, events) = connect_gpu(options, Arc::new(gpu));
+    engine.unwrap().sync(&Tensors(1)).unwrap();
+    assert_eq!(take(&events), ["synced 1 1 0"]);
+    assert_eq!(server.count("/collective_rpc"), 1);
 }
 
 #[test]
