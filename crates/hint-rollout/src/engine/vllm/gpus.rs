@@ -19,6 +19,8 @@ use crate::error::{HttpError, RolloutError, VllmError};
 
 /// The option of a server that takes weights so.
 const OPTION: &str = r#"--weight-transfer-config '{"backend":"nccl"}'"#;
+/// A variable with which a server sets `NCCL_ALGO`, `NCCL_PROTO` and others, which must be the same on both sides.
+const INVARIANT: &str = "VLLM_BATCH_INVARIANT";
 const START: &str = "/start_weight_update";
 /// Lets a server receive.
 pub(super) const UPDATE: &str = "/update_weights";
@@ -114,6 +116,14 @@ impl GpuPath {
                 ));
             }
             self.refuse(format!("it was started without `{OPTION}`"));
+            return Ok(());
+        }
+        if info["vllm_env"][INVARIANT] == json!(true) {
+            if path == WeightPath::Nccl {
+                let fix = format!("{INVARIANT}=0");
+                return Err(server.setting(INVARIANT, "0".to_owned(), "1".to_owned(), fix));
+            }
+            self.refuse(format!("`{INVARIANT}` sets options of NCCL that this program has not"));
             return Ok(());
         }
         self.refusal = None;

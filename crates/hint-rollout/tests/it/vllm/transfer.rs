@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{Events, HANG, Recorded, Weights, connect_to, options, plain, request};
 
 const GPU_INFO: &str = r#"{"vllm_config":{"weight_transfer_config":{"backend":"nccl"},"model_config":{"model":"smollm2","dtype":"torch.float32","logprobs_mode":"processed_logprobs"}}}"#;
+const INVARIANT_INFO: &str = r#"{"vllm_config":{"weight_transfer_config":{"backend":"nccl"},"model_config":{"model":"smollm2","dtype":"torch.float32","logprobs_mode":"processed_logprobs"}},"vllm_env":{"VLLM_BATCH_INVARIANT":true}}"#;
 const LOST: &str = r#"{"error":{"message":"a rank is lost"}}"#;
 const INFO_PATH: &str = "/server_info?config_format=json";
 const NAMES: [&str; 3] = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"];
@@ -389,6 +390,22 @@ fn the_rest_of_another_trainer_is_ended_before_a_folder_is_read() {
         let expected = [&rest[..], asked, &["/pause?mode=wait", "/collective_rpc"]].concat();
         assert_eq!(server.log()[..expected.len()], expected);
     }
+}
+
+#[test]
+fn a_server_that_sets_options_of_nccl_gets_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let info = |path: &str| (path == INFO_PATH).then(|| (200, INVARIANT_INFO.to_owned()));
+    let server = Recorded::start(Box::new(info));
+    let gpu = || Arc::new(Gpu { joins: channel().0, values: channel().0, limit: 0 });
+    let (engine, events) = connect_gpu(options(&[&server], dir.path()), gpu());
+    engine.unwrap().sync(&Tensors(1)).unwrap();
+    let told = take(&events);
+    assert!(told[0].starts_with("`VLLM_BATCH_INVARIANT` sets options of NCCL"), "{told:?}");
+    assert_eq!(told[1..], ["synced 1 1 0"]);
+    let options = VllmOptions { weight_path: WeightPath::Nccl, ..options(&[&server], dir.path()) };
+    let error = connect_gpu(options, gpu()).0.unwrap_err().to_string();
+    assert!(error.contains("start it with `VLLM_BATCH_INVARIANT=0`"), "{error}");
 }
 
 #[test]
