@@ -525,8 +525,10 @@ impl Learner {
         saved: &SavedState<'_>,
         state: &Value,
     ) -> Result<(), GrpoError> {
-        let moments = self.load_average(saved)?;
-        self.optimizer.load_parts(&moments)?;
+        catch_out_of_memory("restore the optimizer", || {
+            let moments = self.load_average(saved)?;
+            self.optimizer.load_parts(&moments)
+        })?;
         self.guard.load_state(state).map_err(|error| GrpoError::other("guard", error))?;
         self.updates = updates;
         Ok(())

@@ -5,9 +5,13 @@ use std::path::Path;
 use crate::config::lora::LoraConfig;
 use crate::error::PolicyError;
 use crate::io::peft;
-use crate::model::CausalLm;
+use crate::model::{CausalLm, SAVE};
 use crate::policy::stage_weights::StageCell;
+use crate::runtime::catch_out_of_memory;
 use crate::weights::adapter;
+
+/// Work of adding adapters, for its errors.
+const ATTACH: &str = "attach adapters";
 
 impl CausalLm {
     /// The same model with fresh low-rank adapters, which alone are trained from now on. The other
@@ -20,14 +24,11 @@ impl CausalLm {
     /// target that the model does not have or for a model with adapters.
     pub fn with_lora(mut self, lora: &LoraConfig, seed: u64) -> Result<Self, PolicyError> {
         self.check_plain()?;
-        adapter::attach(
-            &self.config,
-            &mut self.weights,
-            lora,
-            self.device,
-            adapter::initial(seed),
-        )?;
-        Ok(self.adapted(lora))
+        catch_out_of_memory(ATTACH, || {
+            let initial = adapter::initial(seed);
+            adapter::attach(&self.config, &mut self.weights, lora, self.device, initial)?;
+            Ok(self.adapted(lora))
+        })
     }
 
     /// The same model with the adapters of a folder in PEFT's format, as [`CausalLm::with_lora`].
@@ -40,9 +41,11 @@ impl CausalLm {
         self.check_plain()?;
         let dir = dir.as_ref();
         let lora = peft::read_config(dir)?.lora;
-        let unused = peft::attach(&self.config, &mut self.weights, &lora, dir, self.device)?;
-        self.files.unused.extend(unused);
-        Ok(self.adapted(&lora))
+        catch_out_of_memory(ATTACH, || {
+            let unused = peft::attach(&self.config, &mut self.weights, &lora, dir, self.device)?;
+            self.files.unused.extend(unused);
+            Ok(self.adapted(&lora))
+        })
     }
 
     fn check_plain(&self) -> Result<(), PolicyError> {
@@ -79,9 +82,11 @@ impl CausalLm {
         let Some(lora) = &self.lora else {
             return Err(PolicyError::option("lora", "none", "a model with adapters"));
         };
-        self.gather_all()?;
         let dir = dir.as_ref();
-        peft::write(&self.config, &self.weights, lora, self.source.as_deref(), dir)?;
+        catch_out_of_memory(SAVE, || {
+            self.gather_all()?;
+            peft::write(&self.config, &self.weights, lora, self.source.as_deref(), dir)
+        })?;
         self.write_generation(dir, &self.stop_tokens)
     }
 
@@ -95,9 +100,12 @@ impl CausalLm {
         if self.lora.is_none() {
             return Err(PolicyError::option("lora", "none", "a model with adapters"));
         }
+        let weights = catch_out_of_memory("take the adapters off", || {
+            Ok::<_, PolicyError>(self.weights.base(&self.config))
+        })?;
         Ok(Self {
             config: self.config.clone(),
-            weights: self.weights.base(&self.config),
+            weights,
             device: self.device,
             compute: self.compute,
             fused: std::cell::RefCell::default(),

@@ -37,6 +37,9 @@ use crate::weights::{Weights, init};
 pub use loaded::LoadedModel;
 pub use report::LoadReport;
 
+/// Work of writing a model, for its errors.
+const SAVE: &str = "save the model";
+
 /// A model of one of the families of [`Architecture`](crate::config::Architecture), with `Float` master weights.
 ///
 /// The forward pass runs in the compute kind chosen at creation (`Float`, `BFloat16` or `Double`).
@@ -93,8 +96,10 @@ impl CausalLm {
     /// [`PolicyError::InvalidConfig`] if the sizes do not fit together.
     pub fn init(config: &ModelConfig, seed: u64, device: Device) -> Result<Self, PolicyError> {
         config.validate()?;
-        let tensors = init::tensors(config, seed, device);
-        Ok(Self::from_tensors(config.clone(), tensors, device, Kind::Float))
+        catch_out_of_memory("initialize the model", || {
+            let tensors = init::tensors(config, seed, device);
+            Ok(Self::from_tensors(config.clone(), tensors, device, Kind::Float))
+        })
     }
 
     /// Loads a Hugging Face folder (`config.json` and safetensors), a `.gguf` file, or a folder with
@@ -241,8 +246,10 @@ impl CausalLm {
         if self.lora.is_some() && !options.merged {
             return self.save_adapter(dir);
         }
-        self.gather_all()?;
-        save::save(&self.config, &self.weights, dir, *options)?;
+        catch_out_of_memory(SAVE, || {
+            self.gather_all()?;
+            save::save(&self.config, &self.weights, dir, *options)
+        })?;
         self.write_generation(dir, &self.stop_tokens)
     }
 

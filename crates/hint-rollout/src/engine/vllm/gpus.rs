@@ -29,6 +29,33 @@ const FINISH: &str = "/finish_weight_update";
 /// Connects the GPU of this program to those of servers, for [`VllmBuilder::transfer`](super::VllmBuilder::transfer).
 ///
 /// That of `hint-rl` is NCCL's, by `NcclChannel` of `hint-dist`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use hint_rollout::RolloutError;
+/// use hint_rollout::engine::vllm::{WeightLink, WeightTransfer};
+///
+/// /// Says who joins, and hands on.
+/// #[derive(Debug)]
+/// struct Told<T>(T);
+///
+/// impl<T: WeightTransfer> WeightTransfer for Told<T> {
+///     fn new_id(&self) -> Result<Vec<u8>, RolloutError> {
+///         self.0.new_id()
+///     }
+///
+///     fn join(
+///         &self,
+///         id: &[u8],
+///         world_size: usize,
+///         timeout: Duration,
+///     ) -> Result<Box<dyn WeightLink>, RolloutError> {
+///         println!("{} GPUs of a server join", world_size - 1);
+///         self.0.join(id, world_size, timeout)
+///     }
+/// }
+/// ```
 pub trait WeightTransfer: Send + Sync + fmt::Debug {
     /// The id of a new group of GPUs: the 128 bytes of `ncclGetUniqueId`.
     ///
@@ -52,6 +79,32 @@ pub trait WeightTransfer: Send + Sync + fmt::Debug {
 }
 
 /// A connection to the GPUs of one server. Dropping it ends what is under way.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use hint_rollout::RolloutError;
+/// use hint_rollout::engine::WeightTensor;
+/// use hint_rollout::engine::vllm::WeightLink;
+///
+/// /// Counts the numbers that pass through it.
+/// #[derive(Debug)]
+/// struct Counted<T> {
+///     inner: T,
+///     numbers: i64,
+/// }
+///
+/// impl<T: WeightLink> WeightLink for Counted<T> {
+///     fn start(&mut self, tensor: &WeightTensor) -> Result<(), RolloutError> {
+///         self.numbers += tensor.shape.iter().product::<i64>();
+///         self.inner.start(tensor)
+///     }
+///
+///     fn poll(&mut self, wait: Duration) -> Result<bool, RolloutError> {
+///         self.inner.poll(wait)
+///     }
+/// }
+/// ```
 pub trait WeightLink: Send + fmt::Debug {
     /// Starts to broadcast the values of `tensor` from rank 0, as contiguous `float32`. Waits for nobody, so that other
     /// servers get theirs at the same time. The tensor before has arrived.
@@ -71,6 +124,7 @@ pub trait WeightLink: Send + fmt::Debug {
 }
 
 /// The way of a server's weights over GPUs.
+#[expect(clippy::struct_excessive_bools, reason = "each is known at another time")]
 #[derive(Debug, Default)]
 pub(super) struct GpuPath {
     /// Whether the program has GPUs for it. Without them, it only ends what another trainer has begun.
