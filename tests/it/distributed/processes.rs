@@ -62,8 +62,7 @@ const PARTS: &str = "parts";
 /// The same, sampled ahead.
 const PARTS_AHEAD: &str = "parts-ahead";
 
-/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], [`PARTS_AHEAD`], or a preset by its
-/// name.
+/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], [`PARTS_AHEAD`], or a preset.
 fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     let steps = |text: &str| text.parse::<u64>().ok();
     if let Some(steps) = steps(told) {

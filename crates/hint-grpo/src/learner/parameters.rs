@@ -210,7 +210,7 @@ impl SharedWeights {
 
 impl Learner {
     /// Begins an update: keeps the own part of the weights alone, if processes share them. After an error in the update they
-    /// stay in parts, and the policy is of no use: what reads a missing one is an error.
+    /// stay in parts, and the policy is of no use. What reads a missing one is an error.
     pub(super) fn share_weights(&self) {
         if let Some(weights) = &self.shared_weights {
             weights.begin(&**self.policy.lock());
