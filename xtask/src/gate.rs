@@ -1,13 +1,13 @@
 //! `run`, `test` and `lint`, for users and CI.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::process::{Aside, cargo, check, display, programs_of, quiet};
+use crate::process::{Aside, cargo, check, display};
 use crate::{book, commits, counts, outside, package, scripts, smoke, tidy};
 use hint_libtorch::Host;
 
@@ -32,7 +32,7 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     let libtorch = hint_libtorch::setup(host)?;
     // Options are those of the test runner; names select doctests as well.
     let names = !args.iter().any(|arg| arg.to_string_lossy().starts_with('-'));
-    suite(host, args, names)?;
+    suite(host, args)?;
     if !args.is_empty() {
         return if names { doctests(host, args) } else { Ok(()) };
     }
@@ -44,57 +44,19 @@ pub(crate) fn test(host: &Host, args: &[OsString]) -> Result<()> {
     counts::check(host)
 }
 
-/// What cargo builds tests of.
-const TARGETS: [&str; 5] = ["--workspace", "--locked", "--lib", "--bins", "--tests"];
-
-/// Packages whose tests share a process per program. Loading libtorch takes a process longer than most of these tests. Some set
-/// the threads of libtorch, which are the process's: to one. So all begin with one. None sets something else of a process.
-const TOGETHER: [&str; 2] = ["hint-rl", "hint-rollout"];
-
-/// Runs the tests. If `args` are `names`, they are parts of names of tests, else options of the runner.
-fn suite(host: &Host, args: &[OsString], names: bool) -> Result<()> {
+/// Runs the tests. `args` are parts of their names, or options of the runner.
+fn suite(host: &Host, args: &[OsString]) -> Result<()> {
     let mut tests = cargo(host);
-    if !has(host, "nextest") {
-        return check(tests.arg("test").args(TARGETS).args(args));
-    }
-    tests.args(["nextest", "run"]).args(TARGETS);
-    if !args.is_empty() {
-        // The filter may select doctests only.
-        tests.arg("--no-tests=warn");
-    }
-    if !names {
-        return check(tests.args(args));
-    }
-    let others = TOGETHER.map(|package| format!("not package({package})")).join(" and ");
-    // A failure of these does not keep the others from being run.
-    let others = check(tests.arg("-E").arg(others).args(args));
-    others.and(together(host, args))
-}
-
-/// Longest time of a program with all its tests, in seconds. nextest gives half of that to each test.
-const LIMIT_S: &str = "1800";
-
-/// Runs the tests of the packages [`TOGETHER`] whose names contain one of `names`; all of them without names. A program that
-/// fails or takes too long shows the names of the tests that have ended. The other programs are run as well.
-fn together(host: &Host, names: &[OsString]) -> Result<()> {
-    let mut build = cargo(host);
-    build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]).args(TARGETS);
-    let mut result = Ok(());
-    for message in programs_of(&mut build)? {
-        let manifest = message["manifest_path"].as_str().context("cargo names the manifest")?;
-        let folder = Path::new(manifest).parent().context("a manifest is in a folder")?;
-        let name = folder.file_name().and_then(OsStr::to_str);
-        let is_test = message["profile"]["test"].as_bool() == Some(true);
-        let Some(program) = message["executable"].as_str() else { continue };
-        if is_test && name.is_some_and(|name| TOGETHER.contains(&name)) {
-            let mut tests = Command::new("timeout");
-            // As many at a time as in `.config/nextest.toml`.
-            tests.args(["--foreground", LIMIT_S, program, "--test-threads=2"]).args(names);
-            tests.env("OMP_NUM_THREADS", "1").env("MKL_NUM_THREADS", "1").current_dir(folder);
-            result = result.and(quiet(&mut tests).map(drop));
+    if has(host, "nextest") {
+        tests.args(["nextest", "run", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
+        if !args.is_empty() {
+            // The filter may select doctests only.
+            tests.arg("--no-tests=warn");
         }
+    } else {
+        tests.args(["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
     }
-    result
+    check(tests.args(args))
 }
 
 /// Runs the doctests whose names contain one of `names`; all of them without names.

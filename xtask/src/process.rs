@@ -86,31 +86,20 @@ impl Aside {
 pub(crate) fn build(host: &Host, targets: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo(host);
     build.args(["build", "--locked", "--message-format=json-render-diagnostics"]).args(targets);
-    let mut programs = BTreeMap::new();
-    for message in programs_of(&mut build)? {
-        if let (Some(name), Some(path)) =
-            (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
-            programs.insert(name.to_owned(), path.into());
-        }
-    }
-    Ok(programs)
-}
-
-/// What a `cargo` that writes JSON says of the programs that it built.
-pub(crate) fn programs_of(build: &mut Command) -> Result<Vec<Value>> {
-    let line = display(build);
+    let line = display(&build);
     eprintln!("+ {line}");
     let built = build.stderr(Stdio::inherit()).output();
     let built = built.with_context(|| format!("cannot start `{line}`"))?;
     if !built.status.success() {
         bail!("`{line}` failed ({})", built.status);
     }
-    let mut programs = Vec::new();
+    let mut programs = BTreeMap::new();
     for message in String::from_utf8_lossy(&built.stdout).lines() {
         let message: Value = serde_json::from_str(message).context("cargo writes JSON")?;
-        if message["executable"].is_string() {
-            programs.push(message);
+        if let (Some(name), Some(path)) =
+            (message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            programs.insert(name.to_owned(), path.into());
         }
     }
     Ok(programs)
