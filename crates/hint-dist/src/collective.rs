@@ -169,6 +169,7 @@ pub(crate) fn len(length: usize) -> i64 {
 }
 
 /// The memory of a contiguous tensor as bytes, `[bytes]`. Neither Gloo nor NCCL has every kind, and both only copy.
+#[cfg(feature = "gloo")]
 pub(crate) fn bytes(tensor: &Tensor) -> Tensor {
     tensor.detach().view([-1]).view_dtype(Kind::Uint8)
 }
