@@ -234,10 +234,7 @@ mod tests {
     use std::time::Duration;
 
     use hint_dist::Threads;
-    use hint_policy::config::Architecture;
-    use hint_policy::{
-        CausalLm, ModelConfig, Parameter, PolicyError, ScoreOptions, TokenBatch, TokenRow,
-    };
+    use hint_policy::{CausalLm, Parameter, PolicyError, ScoreOptions, TokenBatch, TokenRow};
     use tch::{Device, Kind};
 
     use super::super::shards::tests::{adamw, plain};
@@ -246,20 +243,7 @@ mod tests {
 
     /// A model of eight blocks, which has about as many buffers.
     fn model(recomputes: bool) -> CausalLm {
-        tch::set_num_threads(1);
-        let config = ModelConfig {
-            hidden_size: 64,
-            intermediate_size: 128,
-            num_hidden_layers: 8,
-            num_attention_heads: 2,
-            num_key_value_heads: 1,
-            head_dim: 32,
-            max_position_embeddings: 64,
-            initializer_range: 0.2,
-            ..ModelConfig::small(Architecture::Llama, 16)
-        };
-        let model = CausalLm::init(&config, 7, Device::Cpu).expect("a valid configuration");
-        model.with_gradient_checkpointing(recomputes)
+        super::super::staged::tests::model(false).with_gradient_checkpointing(recomputes)
     }
 
     /// Elements of the weights that are there. Those that are not have no stride.

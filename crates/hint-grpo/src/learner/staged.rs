@@ -250,7 +250,7 @@ fn run<T>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     /// A model of eight blocks, which has as many buffers. With adapters, these alone are trained.
-    fn model(adapts: bool) -> CausalLm {
+    pub(in super::super) fn model(adapts: bool) -> CausalLm {
         tch::set_num_threads(1);
         let config = ModelConfig {
             hidden_size: 64,

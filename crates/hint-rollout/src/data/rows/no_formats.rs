@@ -21,10 +21,10 @@ fn missing(what: &str) -> Error {
 
 pub(super) fn decompressed(start: &[u8], file: File) -> Result<Input, Error> {
     let compressed: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"];
-    match compressed.iter().any(|magic| start.starts_with(magic)) {
-        true => Err(missing("a compressed file")),
-        false => Ok(Input::Plain(file)),
+    if compressed.iter().any(|magic| start.starts_with(magic)) {
+        return Err(missing("a compressed file"));
     }
+    Ok(Input::Plain(file))
 }
 
 pub(super) fn utf16(_input: impl BufRead) -> Result<std::io::Empty, Error> {
