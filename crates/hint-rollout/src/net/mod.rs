@@ -19,4 +19,6 @@ pub use api_key::ApiKey;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
 pub(crate) use http::JsonServer;
 #[cfg(any(feature = "vllm", feature = "teacher"))]
-pub(crate) use retry::{Backoff, Failure};
+pub(crate) use retry::Backoff;
+#[cfg(feature = "vllm")]
+pub(crate) use retry::Failure;
