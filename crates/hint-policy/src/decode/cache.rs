@@ -5,14 +5,20 @@ use std::ops::Range;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::config::ModelConfig;
+use crate::config::family::HeadNorm;
 use crate::config::plan::{AttentionPlan, MixerPlan};
+use crate::decode::fused::FusedAttention;
 use crate::decode::recurrent::RowStates;
+use crate::kernels;
+use crate::kernels::decode::{self, BLOCK, HeadNorms, NewestAttention, NewestTokens};
 use crate::kernels::fused::{self, CachedRows};
 use crate::runtime::device_memory;
-use crate::tensor::size;
+use crate::tensor::{len, size};
 
 /// Cached positions are allocated in multiples of this.
 const BUCKET: usize = 32;
+
+const _: () = assert!(BUCKET.is_multiple_of(BLOCK), "the cache ends with a block");
 
 /// Elements that the row of a mask is a multiple of, for libtorch's memory-efficient attention.
 const MASK_ROW: usize = 8;
@@ -22,12 +28,13 @@ type Storage = (Tensor, Tensor, Option<Tensor>);
 
 /// Keys and values of every layer with attention. Rows occupy the first places.
 ///
-/// Attention of one token per row is a batch of tiny products, whose time on a CPU goes into
-/// rearranging the keys. There they are stored with positions last, which needs no rearranging;
-/// elsewhere in the order that fused attention reads.
+/// Where a kernel computes the attention of one token per row, keys are stored in its blocks of positions. In `Double`
+/// on a CPU that attention is a batch of tiny products, whose time goes into rearranging the keys. Stored with
+/// positions last, they need none. On a GPU they have the order that fused attention reads.
 #[derive(Debug)]
 pub(super) struct KeyValueCache {
-    /// `[layers, places, kv_heads, head_dim, positions]` on a CPU, as `values` elsewhere, where `pairs` holds both.
+    /// In blocks `[layers, places, kv_heads, positions / BLOCK, head_dim, BLOCK]`. With positions last
+    /// `[layers, places, kv_heads, head_dim, positions]`. Else as `values`, where `pairs` holds both.
     keys: Tensor,
     /// `[layers, places, kv_heads, positions, head_dim]`. Both are zero where unused: a masked NaN
     /// would still poison the weighted sum of values.
@@ -107,24 +114,42 @@ impl KeyValueCache {
         let options = (self.keys.kind(), self.keys.device());
         let [layers, places, kv_heads, positions, head_dim] =
             [self.layers, places, self.kv_heads, positions, self.head_dim].map(size);
-        if self.positions_last() {
-            let zeros = |inner: [i64; 2]| {
-                Tensor::f_zeros([layers, places, kv_heads, inner[0], inner[1]], options)
+        let zeros = |inner: &[i64]| {
+            let shape = [&[layers, places, kv_heads][..], inner].concat();
+            Tensor::f_zeros(shape, options)
+        };
+        if self.keys.device() == Device::Cpu {
+            let keys = if self.in_blocks() {
+                zeros(&[positions / size(BLOCK), head_dim, size(BLOCK)])?
+            } else {
+                zeros(&[head_dim, positions])?
             };
-            return Ok((zeros([head_dim, positions])?, zeros([positions, head_dim])?, None));
+            return Ok((keys, zeros(&[positions, head_dim])?, None));
         }
         let shape = [layers, 2, places, kv_heads, positions, head_dim];
         let pairs = Tensor::f_zeros(shape, options)?;
         Ok((pairs.select(1, 0), pairs.select(1, 1), Some(pairs)))
     }
 
-    fn positions_last(&self) -> bool {
-        self.keys.device() == Device::Cpu
+    /// Whether keys are stored for [`KeyValueCache::attend_newest`], and only for that.
+    pub(super) fn in_blocks(&self) -> bool {
+        kernels::work_for(&self.keys)
     }
 
-    /// Keys in the order of values.
-    fn ordered(&self, keys: &Tensor) -> Tensor {
-        if self.positions_last() { keys.transpose(-1, -2) } else { keys.shallow_clone() }
+    fn positions_last(&self) -> bool {
+        self.keys.device() == Device::Cpu && !self.in_blocks()
+    }
+
+    /// Keys in the order of values, of all layers or of one, and how many positions are one step of theirs. In blocks
+    /// it is more than one.
+    fn ordered(&self, keys: &Tensor) -> (Tensor, usize) {
+        if self.in_blocks() {
+            (keys.shallow_clone(), BLOCK)
+        } else if self.positions_last() {
+            (keys.transpose(-1, -2), 1)
+        } else {
+            (keys.shallow_clone(), 1)
+        }
     }
 
     /// Makes room for `rows` rows of `positions` positions, at most `max_rows` of them in the long
@@ -152,11 +177,16 @@ impl KeyValueCache {
             (positions, self.make(places, positions).expect("there is memory"))
         });
         if kept_rows > 0 {
-            let used = |cache: &Tensor| {
-                cache.narrow(1, 0, size(kept_rows)).narrow(3, 0, size(self.positions))
-            };
-            used(&self.ordered(&keys)).copy_(&used(&self.ordered(&self.keys)));
-            used(&values).copy_(&used(&self.values));
+            let both = [
+                (self.ordered(&keys), self.ordered(&self.keys).0),
+                ((values.shallow_clone(), 1), self.values.shallow_clone()),
+            ];
+            for ((new, step), old) in both {
+                let used = |cache: &Tensor| {
+                    cache.narrow(1, 0, size(kept_rows)).narrow(3, 0, size(self.positions / step))
+                };
+                used(&new).copy_(&used(&old));
+            }
         }
         (self.keys, self.values, self.pairs) = (keys, values, pairs);
         (self.places, self.positions) = (places, positions);
@@ -164,8 +194,10 @@ impl KeyValueCache {
 
     /// Starts `count` rows at place `row` with the keys and values of a prompt.
     pub(super) fn fill(&self, row: usize, count: usize, prefix: &Prefix) {
+        let (cached, step) = self.ordered(&self.keys);
+        let blocks = (step > 1).then(|| in_blocks(&prefix.keys));
         let pairs = [
-            (self.ordered(&self.keys), &prefix.keys),
+            (cached, blocks.as_ref().unwrap_or(&prefix.keys)),
             (self.values.shallow_clone(), &prefix.values),
         ];
         for (cache, prefix) in pairs {
@@ -179,10 +211,10 @@ impl KeyValueCache {
     /// Puts the rows at places `from` to places `to`, `[moved]` each, with their first `positions`
     /// positions.
     pub(super) fn move_rows(&self, from: &Tensor, to: &Tensor, positions: usize) {
-        for cache in [self.ordered(&self.keys), self.values.shallow_clone()] {
+        for (cache, step) in [self.ordered(&self.keys), (self.values.shallow_clone(), 1)] {
             // Layer by layer: the copy in between may be of every row.
             for layer in 0..size(self.layers) {
-                let mut used = cache.select(0, layer).narrow(2, 0, size(positions));
+                let mut used = cache.select(0, layer).narrow(2, 0, size(positions.div_ceil(step)));
                 let rows = used.index_select(0, from);
                 let _ = used.index_copy_(0, to, &rows);
             }
@@ -205,7 +237,7 @@ impl KeyValueCache {
             let fresh = fresh.to_kind(cache.kind());
             let _ = cache.transpose(1, 2).index_put_(&at, &fresh, false);
         };
-        put(&self.ordered(&self.keys.select(0, layer)), &keys);
+        put(&self.ordered(&self.keys.select(0, layer)).0, &keys);
         put(&self.values.select(0, layer), &values);
     }
 
@@ -247,6 +279,39 @@ impl KeyValueCache {
         let heads = [query, &by_index(&self.keys), &by_index(&self.values)];
         let attended = fused::attend_cached(rows, heads, plan.scale, plan.window.map(size));
         attended.expect("it was tried").flatten(1, 2)
+    }
+
+    /// Stores the keys and values of one new token per row, and returns its attention, `[rows, heads * head_dim]`. It takes
+    /// the results of the input projections side by side, `[rows, ..]`, and the complex `angles` of their positions, which
+    /// are `lens`. Keys must be stored in blocks.
+    pub(super) fn attend_newest(
+        &self,
+        layer: &FusedAttention,
+        projected: &Tensor,
+        angles: Option<&Tensor>,
+        lens: &[usize],
+    ) -> Tensor {
+        let FusedAttention { plan, slot, head_norm } = layer;
+        let attention = NewestAttention {
+            heads: plan.heads,
+            kv_heads: plan.kv_heads,
+            head_dim: plan.head_dim,
+            scale: plan.scale,
+            softcap: plan.softcap,
+            window: plan.window,
+            gated: plan.gated,
+        };
+        let norms = head_norm.as_ref().map(|factor| HeadNorms {
+            factor,
+            eps: plan.norm.eps,
+            joint: plan.head_norm == HeadNorm::Projections,
+            rotated: plan.head_norm == HeadNorm::RotatedHeads,
+        });
+        let angles = angles.map(Tensor::view_as_real);
+        let tokens = NewestTokens { projected, angles: angles.as_ref(), norms, lens };
+        let mut of_layer = [&self.keys, &self.values].map(|cache| cache.select(0, size(*slot)));
+        let [keys, values] = &mut of_layer;
+        decode::attend(&attention, &tokens, keys, values)
     }
 
     /// Mask of the positions `span`: 0 where a row may look and −∞ elsewhere, in the shape of
@@ -353,6 +418,15 @@ impl KeyValueCache {
         let attended = Tensor::stack(&attended, 0).to_kind(query.kind());
         attended.view([rows, heads * head_dim])
     }
+}
+
+/// Keys of a prompt in blocks, `[layers, kv_heads, blocks, head_dim, BLOCK]`.
+fn in_blocks(keys: &Tensor) -> Tensor {
+    let (shape, block) = (keys.size(), size(BLOCK));
+    let blocks = size(len(shape[2]).div_ceil(BLOCK));
+    let padded = keys.pad([0, 0, 0, blocks * block - shape[2]], "constant", 0.0);
+    let split = padded.reshape([shape[0], shape[1], blocks, block, shape[3]]);
+    split.transpose(-1, -2).contiguous()
 }
 
 fn is_attention(mixer: &MixerPlan) -> bool {

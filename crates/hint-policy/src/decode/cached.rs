@@ -19,6 +19,7 @@ use crate::forward::delta_net::DeltaNet;
 use crate::forward::packed;
 use crate::forward::ragged::RaggedLayout;
 use crate::forward::rope::{self, Rotations};
+use crate::kernels;
 use crate::kernels::fast_path::FastPath;
 use crate::kernels::fused::CachedRows;
 use crate::policy::batch::{TokenBatch, TokenRow};
@@ -40,9 +41,9 @@ const INVARIANT_ROWS: usize = 32;
 /// Decoder of [`CausalLm`](crate::CausalLm).
 ///
 /// Rows occupy the first places of one preallocated cache. Another row moves to the place of a row that
-/// leaves, so that a step never computes for finished rows. Everything except attention works on real
-/// tokens alone; rows of similar lengths attend together, see [`Layout`]. On a GPU, where a step costs
-/// its launches, they attend all together.
+/// leaves, so that a step never computes for finished rows. Products and norms work on real tokens alone. So does
+/// attention on a CPU in `Float` and `BFloat16`, by a kernel that takes each row by itself. In `Double` rows of similar
+/// lengths attend together, see [`Layout`]. On a GPU, where a step costs its launches, they attend all together.
 #[derive(Debug)]
 pub(crate) struct CachedDecoder<'a> {
     config: &'a ModelConfig,
@@ -73,6 +74,8 @@ enum Attend<'a> {
     Lengths { slots: &'a Slots, rows: &'a CachedRows },
     /// As `Cache`, each row alone to its own positions, of which these are the numbers.
     Alone { slots: &'a Slots, lens: &'a [usize] },
+    /// As `Cache`, by the kernel for that, given the position of each token.
+    Newest { positions: &'a [usize] },
 }
 
 /// Places of the cache whose rows attend together.
@@ -106,9 +109,11 @@ impl<'a> CachedDecoder<'a> {
         let device = weights.embedding.device();
         let max_positions = options.max_positions.clamp(1, config.max_positions());
         let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
-        // Rows that attend alone do so in many tiny products, which take three times as long in bf16 as
-        // in f32, mostly for their preparation.
-        let cached = if options.batch_invariant { kind } else { weights.compute };
+        let has_kernel = kernels::work_for(&weights.embedding);
+        // Without a kernel, rows that attend alone do so in many tiny products, which take three times as long in
+        // bf16 as in f32, mostly for their preparation.
+        let cached = if options.batch_invariant && !has_kernel { kind } else { weights.compute };
+        let in_groups = device == Device::Cpu && !options.batch_invariant && !has_kernel;
         let rotations = Rotations::new(config, |config| {
             let (cos, sin) = rope::tables(config, max_positions, kind, device);
             // Dimensions that stay are turned by nothing.
@@ -128,9 +133,7 @@ impl<'a> CachedDecoder<'a> {
                 .map(|(plan, layers)| StateCache::new(plan, layers, weights.compute, device)),
             weights,
             lens: Vec::new(),
-            layout: Layout::new(
-                (device == Device::Cpu && !options.batch_invariant).then_some(GROUP_COST),
-            ),
+            layout: Layout::new(in_groups.then_some(GROUP_COST)),
             prefixes: Vec::new(),
         }
     }
@@ -177,13 +180,18 @@ impl<'a> CachedDecoder<'a> {
         let (heads, kv_heads) = (size(plan.heads), size(plan.kv_heads));
         let all = projected.view([projected.size()[0], -1, size(plan.head_dim)]);
         let norm = layer.head_norm.as_ref().map(|norm| (norm, head_units));
-        rotate(plan, &all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
+        let turn = || rotate(plan, &all.narrow(1, 0, heads + kv_heads), angles.of(plan), norm);
         let query = all.narrow(1, 0, heads);
         let write = |slots: &Slots| {
+            turn();
             self.cache.write(slot, slots, &all.narrow(1, heads, 2 * kv_heads));
         };
         let attended = match attend {
+            Attend::Newest { positions } => {
+                return self.cache.attend_newest(layer, projected, angles.of(plan), positions);
+            }
             Attend::Prompt { rows, kept, .. } => {
+                turn();
                 kept.push(all.narrow(1, heads, 2 * kv_heads));
                 attend_prompts(plan, rows, &all.narrow(1, 0, heads + 2 * kv_heads))
             }
@@ -226,7 +234,10 @@ impl<'a> CachedDecoder<'a> {
                 }
                 mixed
             }
-            Attend::Cache { .. } | Attend::Lengths { .. } | Attend::Alone { .. } => {
+            Attend::Cache { .. }
+            | Attend::Lengths { .. }
+            | Attend::Alone { .. }
+            | Attend::Newest { .. } => {
                 let states = self.states.as_ref().expect("there is a gated delta-net");
                 states.step(net, projected, self.batch_invariant)
             }
@@ -408,13 +419,17 @@ impl Decoder for CachedDecoder<'_> {
             let (groups, moves) = self.layout.arrange(&self.lens);
             self.move_rows(&moves, longest);
             let row_at = |place: usize| self.layout.rows()[place.min(expected - 1)];
-            let lens: Vec<usize> = (0..rows).map(|place| self.lens[row_at(place)]).collect();
+            // Places behind the rows are for their number alone.
+            let len_at = |place| if place < expected { self.lens[row_at(place)] } else { 0 };
+            let lens: Vec<usize> = (0..rows).map(len_at).collect();
             let column = |values: Vec<i64>| upload(&values, self.device);
             let ids = column((0..rows).map(|place| i64::from(tokens[row_at(place)])).collect());
             let at = column(lens.iter().map(|&len| size(len)).collect());
             let angles = self.rotations.map(|table| table.index_select(0, &at));
             let slots = Slots::new(&at);
-            let hidden = if self.batch_invariant {
+            let hidden = if self.cache.in_blocks() {
+                self.forward(&ids, &angles, Attend::Newest { positions: &lens })
+            } else if self.batch_invariant {
                 let lens: Vec<usize> = lens.iter().map(|len| len + 1).collect();
                 self.forward(&ids, &angles, Attend::Alone { slots: &slots, lens: &lens })
             } else if let Some(rows) =
@@ -549,6 +564,17 @@ mod tests {
                     let error = (actual - expected).abs().max().double_value(&[]);
                     assert!(error < 1e-9, "{error} with {group_cost:?}");
                 }
+            }
+            // In `Float` a kernel takes each row by itself.
+            let policy = policy.with_compute(Kind::Float).unwrap();
+            let mut decoder = policy.cached_decoder(&options);
+            assert!(decoder.cache.in_blocks());
+            let (actual, moved) =
+                logits(&mut decoder, |decoder| !decoder.layout.rows().is_sorted());
+            assert!(!moved);
+            for (actual, expected) in actual.iter().zip(&expected) {
+                let error = (actual - expected).abs().max().double_value(&[]);
+                assert!(error < 1e-4, "{error} in `Float`");
             }
         }
     }

@@ -13,6 +13,8 @@ const MOVE_COST: usize = 2;
 
 /// Rows of similar length attend together, so that a long one costs the others nothing.
 ///
+/// That is for kinds of numbers without a kernel that takes each row by itself. With one, all rows are one group.
+///
 /// A group is a range of places, padded to the longest row in it. All rows grow by one position in a
 /// step, so the best layout stays best until rows come or go. Then rows may lie badly, and are moved
 /// once padding has cost as much as moving them does.

@@ -3,14 +3,14 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::kernels::fast_path::FastPath;
-use crate::kernels::fused;
+use crate::kernels::{self, block, fused};
 
 /// A norm over so many numbers, without its factor.
 #[derive(Debug)]
 pub(crate) enum Unit {
     /// `x / sqrt(|x|² + eps²)`: the factor is multiplied by the root of the width. `eps` is `[1]`, of the kind of the
-    /// statistics.
-    Length { eps: Tensor },
+    /// statistics; `square` is its square.
+    Length { eps: Tensor, square: f64 },
     /// `x / sqrt(mean(x²) + eps)`, by one operation.
     Fused { eps: f64 },
 }
@@ -21,8 +21,8 @@ impl Unit {
         if FastPath::RmsNorm.is_taken(device) {
             return Self::Fused { eps };
         }
-        let eps = (eps * width as f64).sqrt();
-        Self::Length { eps: Tensor::full([1], eps, (kind, device)) }
+        let square = eps * width as f64;
+        Self::Length { eps: Tensor::full([1], square.sqrt(), (kind, device)), square }
     }
 
     /// The number that the factor of a norm over `width` numbers is multiplied by.
@@ -32,7 +32,9 @@ impl Unit {
 
     pub(crate) fn shallow_clone(&self) -> Self {
         match self {
-            Self::Length { eps } => Self::Length { eps: eps.shallow_clone() },
+            Self::Length { eps, square } => {
+                Self::Length { eps: eps.shallow_clone(), square: *square }
+            }
             Self::Fused { eps } => Self::Fused { eps: *eps },
         }
     }
@@ -40,7 +42,8 @@ impl Unit {
     /// The norm of the last dimension, in the kind of `x`.
     pub(crate) fn of(&self, x: &Tensor) -> Tensor {
         match self {
-            Self::Length { eps } => {
+            Self::Length { square, .. } if kernels::work_for(x) => block::unit(x, *square),
+            Self::Length { eps, .. } => {
                 let length = x.linalg_norm(2, [-1_i64].as_slice(), true, eps.kind());
                 (x / length.hypot(eps)).to_kind(x.kind())
             }

@@ -52,6 +52,44 @@ fn widen<T: Number>(row: &[T], wide: &mut [f32]) {
     }
 }
 
+/// `x / sqrt(|x|² + eps)` of the rows of `x` `[.., width]`.
+pub(crate) fn unit(x: &Tensor, eps: f64) -> Tensor {
+    by_kind!(x, unit_of(x, eps))
+}
+
+fn unit_of<T: Number>(x: &Tensor, eps: f64) -> Tensor {
+    let (width, x) = (width(x), x.contiguous());
+    let mut result = x.empty_like();
+    let count = rows_of_a_job(width);
+    let mut memory = Memory::default();
+    let rows = memory.read::<T>(&x).chunks(count * width);
+    let y = memory.write::<T>(&mut result).chunks_mut(count * width);
+    run_all(rows.zip(y).map(|(x, y)| UnitRows { x, width, eps: single(eps), y }));
+    result
+}
+
+struct UnitRows<'a, T> {
+    x: &'a [T],
+    width: usize,
+    eps: f32,
+    y: &'a mut [T],
+}
+
+impl<T: Number> Job for UnitRows<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let mut wide = vec![0.0; self.width];
+        let rows = self.x.chunks_exact(self.width).zip(self.y.chunks_exact_mut(self.width));
+        for (x, y) in rows {
+            widen(x, &mut wide);
+            let scale = 1.0 / (dot(&wide, &wide) + self.eps).sqrt();
+            for (y, wide) in y.iter_mut().zip(&wide) {
+                *y = T::narrow(wide * scale);
+            }
+        }
+    }
+}
+
 /// `x · scale · factor` for rows of `x` `[.., width]` with `scale` `[.., 1]` and `factor` `[width]`, `Float`;
 /// `x · scale` is rounded if `rounds`.
 pub(crate) fn norm(x: &Tensor, scale: &Tensor, factor: &Tensor, rounds: bool) -> Tensor {
@@ -334,6 +372,8 @@ mod tests {
             let mean = exact_x.square().mean_dim([-1_i64].as_slice(), true, None::<Kind>);
             let exact = &exact_x * (mean + 1e-5).rsqrt() * &exact_factor;
             (&exact * &dy).sum(Kind::Double).backward();
+            let squares = exact_x.square().sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>);
+            close(&unit(&x, 3.5), &(&exact_x / (squares + 3.5).sqrt()).detach());
             let scale = norm_scale(&x, 1e-5);
             close(&norm(&x, &scale, &factor, false), &exact.detach());
             close(&norm(&x, &scale, &factor, true), &exact.detach());

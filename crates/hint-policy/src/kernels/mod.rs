@@ -8,6 +8,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod block;
+pub(crate) mod decode;
 pub(crate) mod fast_path;
 pub(crate) mod fused;
 pub(crate) mod head;
@@ -49,7 +50,12 @@ fn rows_of_a_job(width: usize) -> usize {
 
 /// Runs every job; which thread runs which is left to chance.
 fn run_all<J: Job + Send>(jobs: impl ExactSizeIterator<Item = J> + Send) {
-    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(jobs.len());
+    run_on(usize::MAX, jobs);
+}
+
+/// As [`run_all`], on no more threads than `most`, and on one if that is 0.
+fn run_on<J: Job + Send>(most: usize, jobs: impl ExactSizeIterator<Item = J> + Send) {
+    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(jobs.len()).min(most);
     let jobs = Mutex::new(jobs);
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     on_threads(threads, &|| {
