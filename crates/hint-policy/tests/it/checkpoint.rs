@@ -5,14 +5,15 @@ use std::path::Path;
 use hint_policy::config::Architecture;
 use hint_policy::tokenizer::ChatMessage;
 use hint_policy::{
-    CausalLm, LoadOptions, LoadedModel, ModelConfig, Policy, PolicyError, SaveOptions, TokenBatch,
-    TokenRow, Tokenizer,
+    CausalLm, LoadedModel, ModelConfig, Policy, PolicyError, SaveOptions, TokenBatch, TokenRow,
+    Tokenizer,
 };
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::model_dirs;
 use crate::model::{configs, random_model};
+use crate::{device, options};
 
 fn same_bits(a: &CausalLm, b: &CausalLm) -> bool {
     let (a, b) = (a.parameters(), b.parameters());
@@ -21,7 +22,7 @@ fn same_bits(a: &CausalLm, b: &CausalLm) -> bool {
 }
 
 fn load(dir: &Path) -> Result<CausalLm, PolicyError> {
-    CausalLm::load(dir, &LoadOptions::default())
+    CausalLm::load(dir, &options())
 }
 
 /// A tokenizer of single characters.
@@ -74,7 +75,7 @@ fn a_whole_model_survives_a_round_trip() {
     };
     let dir = tempfile::tempdir().unwrap();
     model.save(dir.path()).unwrap();
-    let loaded = LoadedModel::load(dir.path(), &LoadOptions::default()).unwrap();
+    let loaded = LoadedModel::load(dir.path(), &options()).unwrap();
     assert!(same_bits(&model.policy, &loaded.policy));
     assert_eq!(loaded.stop_tokens, [2, 3, 4]);
     let tokenizer = &loaded.tokenizer;
@@ -142,7 +143,7 @@ fn untied_head_is_written_out_and_gives_the_same_logits() {
     assert_eq!(untied_parameters.len(), tied.len() + 1);
     assert!(untied_parameters.last().unwrap().tensor.equal(&tied[0].tensor));
     let rows = [TokenRow { prompt: &[1, 2, 3], completion: &[4, 5] }];
-    let batch = TokenBatch::new(&rows, Device::Cpu).unwrap();
+    let batch = TokenBatch::new(&rows, device()).unwrap();
     assert!(policy.logits(&batch).unwrap().equal(&untied.logits(&batch).unwrap()));
 }
 
@@ -157,7 +158,9 @@ fn sharded_checkpoints_load() {
         let name = format!("model-{shard}.safetensors");
         let tensors: Vec<(&str, Tensor)> = parameters
             .iter()
-            .map(|parameter| (parameter.name.as_str(), parameter.tensor.detach()))
+            .map(|parameter| {
+                (parameter.name.as_str(), parameter.tensor.detach().to_device(Device::Cpu))
+            })
             .collect();
         Tensor::write_safetensors(&tensors, dir.path().join(&name)).unwrap();
         for parameter in parameters {
@@ -194,7 +197,7 @@ fn a_failed_save_names_the_file() {
 #[test]
 fn initial_weights_depend_on_the_seed_only() {
     let config = ModelConfig::small(Architecture::Llama, 40);
-    let init = |seed| CausalLm::init(&config, seed, Device::Cpu).unwrap();
+    let init = |seed| CausalLm::init(&config, seed, device()).unwrap();
     assert!(same_bits(&init(3), &init(3)));
     assert!(!same_bits(&init(3), &init(4)));
     let embedding = &init(3).parameters()[0].tensor;

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use hint_policy::config::Architecture;
 use hint_policy::gguf::Gguf;
-use hint_policy::{CausalLm, LoadOptions, LoraConfig, ModelConfig, Policy, Tokenizer};
+use hint_policy::{CausalLm, LoraConfig, ModelConfig, Policy, Tokenizer};
+use tch::{Device, Tensor};
 
 use crate::gguf_writer::{from_policy, sentence_piece_metadata, tokenizer_metadata, write};
 use crate::golden::model_dirs;
 use crate::model::random_model;
+use crate::options;
 
 /// The model that the fuzz targets expect.
 const CONFIG: &str = include_str!("../fuzz_model.json");
@@ -68,7 +70,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
 fn load(target: &str, content: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let put = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content);
-    let options = LoadOptions::default();
+    let options = options();
     match target {
         "gguf" | "gguf_tokenizer" => {
             put("model.gguf", content)?;
@@ -92,9 +94,12 @@ fn load(target: &str, content: &[u8]) -> Result<(), Box<dyn std::error::Error>> 
             for (name, part) in
                 ["a", "b"].into_iter().zip(parameters.chunks(parameters.len().div_ceil(2)))
             {
-                let tensors: Vec<_> = part.iter().map(|p| (&p.name, p.tensor.detach())).collect();
+                let tensors: Vec<_> = part
+                    .iter()
+                    .map(|p| (&p.name, p.tensor.detach().to_device(Device::Cpu)))
+                    .collect();
                 let path = dir.path().join(name).with_extension("safetensors");
-                tch::Tensor::write_safetensors(&tensors, path)?;
+                Tensor::write_safetensors(&tensors, path)?;
             }
             CausalLm::load(dir.path(), &options)?;
         }

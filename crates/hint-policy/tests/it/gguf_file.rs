@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use hint_policy::config::{Architecture, RopeScaling};
 use hint_policy::gguf::Gguf;
 use hint_policy::io::Inspection;
-use hint_policy::{CausalLm, LoadOptions, ModelConfig, Policy, PolicyError, Tokenizer};
+use hint_policy::{CausalLm, ModelConfig, Policy, PolicyError, Tokenizer};
 use serde_json::json;
 
 use crate::gguf_writer::{
     Meta, NAMES, from_policy, sentence_piece_metadata, stored, tokenizer_metadata, write,
 };
 use crate::model::{half_rotated, random_model, with_keys};
+use crate::options;
 
 fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -21,7 +22,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn load(path: &Path) -> Result<CausalLm, PolicyError> {
-    CausalLm::load(path, &LoadOptions::default())
+    CausalLm::load(path, &options())
 }
 
 #[test]

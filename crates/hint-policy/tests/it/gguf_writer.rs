@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use hint_policy::config::DeltaNet;
 use hint_policy::{CausalLm, Policy};
 use serde::Deserialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Metadata values that tests write.
 pub(crate) enum Meta {
@@ -222,13 +222,14 @@ pub(crate) fn tensors(policy: &CausalLm) -> Vec<(String, Tensor)> {
         .into_iter()
         .map(|parameter| {
             let pairs = parameter.name.contains("q_proj") || parameter.name.contains("k_proj");
+            let tensor = parameter.tensor.to_device(Device::Cpu);
             let tensor = if pairs && stored.paired {
-                let shape = parameter.tensor.size();
+                let shape = tensor.size();
                 let half = config.head_dim as i64 / 2;
                 let heads = shape[0] / (2 * half);
-                parameter.tensor.view([heads, 2, half, -1]).transpose(1, 2).reshape(shape)
+                tensor.view([heads, 2, half, -1]).transpose(1, 2).reshape(shape)
             } else {
-                parameter.tensor
+                tensor
             };
             let is_own = parameter.name.ends_with("linear_attn.norm.weight");
             let tensor = if stored.shifted && parameter.name.ends_with("norm.weight") && !is_own {

@@ -1,4 +1,4 @@
-//! Running out of memory, for real: in a process with an address space that is nearly full.
+//! Running out of memory of the processor, for real: in a process with an address space that is nearly full.
 
 use std::process::Command;
 
@@ -10,13 +10,11 @@ use hint_policy::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tch::Device;
 
-use crate::model::random_model;
-
 /// What is left of the address space, in bytes.
 const ROOM: u64 = 64 << 20;
 
 fn model() -> CausalLm {
-    random_model(&ModelConfig::small(Architecture::Llama, 60), 1)
+    CausalLm::init(&ModelConfig::small(Architecture::Llama, 60), 1, Device::Cpu).unwrap()
 }
 
 fn draw(policy: &CausalLm, rows: usize) -> Result<Vec<Vec<Generation>>, PolicyError> {
