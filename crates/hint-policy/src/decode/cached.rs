@@ -313,7 +313,9 @@ impl<'a> CachedDecoder<'a> {
     /// Whether rows attend by their lengths, without masks.
     fn by_lengths(&self) -> bool {
         let attention = |layer: &FusedLayer| match &layer.mixer {
-            FusedMixer::Attention(attention) => packed::fits(&attention.plan, self.weights.compute),
+            FusedMixer::Attention(attention) => {
+                packed::misfit(&attention.plan, self.weights.compute).is_none()
+            }
             FusedMixer::DeltaNet(_) => true,
         };
         FastPath::CachedAttention.is_taken(self.device) && self.weights.layers.iter().all(attention)

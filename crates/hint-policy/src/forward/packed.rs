@@ -22,7 +22,8 @@ impl<'a> PackedAttention<'a> {
     /// If the kernels do what `plan` asks for, for tensors like this one.
     pub(crate) fn of(plan: &AttentionPlan, rows: &'a RaggedLayout, like: &Tensor) -> Option<Self> {
         let path = FastPath::PackedAttention;
-        (fits(plan, like.kind()) && path.is_taken(like.device())).then(|| Self {
+        let fits = misfit(plan, like.kind()).is_none();
+        (fits && path.is_taken(like.device())).then(|| Self {
             rows: PackedRows {
                 ends: rows.ends(),
                 longest: size(rows.longest),
@@ -67,8 +68,46 @@ impl<'a> PackedAttention<'a> {
 /// Widest head that is given to flash attention: some cards refuse wider ones.
 const MAX_HEAD_DIM: usize = 128;
 
-/// Whether flash attention does what a plan asks for: no bound on scores, heads of whole vectors, and numbers of 16 bits.
-pub(crate) fn fits(plan: &AttentionPlan, kind: Kind) -> bool {
-    let whole = plan.head_dim.is_multiple_of(8) && plan.head_dim <= MAX_HEAD_DIM;
-    plan.softcap.is_none() && whole && kind == Kind::BFloat16
+/// The reason of what computes with 16 bits alone.
+pub(crate) const FOR_BF16: &str = "it is for bf16";
+
+/// Why flash attention does not do what a plan asks for in this kind, if so. It knows no bound on scores, takes heads of
+/// whole vectors, and numbers of 16 bits.
+pub(crate) fn misfit(plan: &AttentionPlan, kind: Kind) -> Option<&'static str> {
+    if kind != Kind::BFloat16 {
+        Some(FOR_BF16)
+    } else if plan.softcap.is_some() {
+        Some("the model bounds its scores")
+    } else if plan.head_dim > MAX_HEAD_DIM {
+        Some("the model's heads are wider than 128")
+    } else if !plan.head_dim.is_multiple_of(8) {
+        Some("the width of the model's heads is no multiple of 8")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Architecture, ModelConfig};
+
+    #[test]
+    fn a_plan_that_flash_attention_cannot_do_has_a_reason() {
+        let plan = ModelConfig::small(Architecture::Llama, 60).attention(0);
+        for head_dim in [8, 64, MAX_HEAD_DIM] {
+            let fitting = AttentionPlan { head_dim, window: Some(4), ..plan };
+            assert_eq!(misfit(&fitting, Kind::BFloat16), None, "{head_dim}");
+            for kind in [Kind::Float, Kind::Double] {
+                assert_eq!(misfit(&fitting, kind), Some(FOR_BF16), "{head_dim}");
+            }
+        }
+        let reason = |plan| misfit(&plan, Kind::BFloat16).expect("it does not fit");
+        let wide = reason(AttentionPlan { head_dim: MAX_HEAD_DIM + 8, ..plan });
+        assert!(wide.contains(&format!("wider than {MAX_HEAD_DIM}")), "{wide}");
+        let odd = reason(AttentionPlan { head_dim: 60, ..plan });
+        assert!(odd.contains("no multiple of 8"), "{odd}");
+        let bounded = reason(AttentionPlan { softcap: Some(50.0), ..plan });
+        assert!(bounded.contains("bounds its scores"), "{bounded}");
+    }
 }

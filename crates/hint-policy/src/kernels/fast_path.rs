@@ -111,6 +111,8 @@ impl FastPath {
         match differences {
             Ok(differences) => self.verdict(&differences),
             Err(PolicyError::Torch { source, .. }) => Err(reason(&source.to_string()).to_owned()),
+            // The advice of this error is for runs.
+            Err(PolicyError::OutOfMemory { action, .. }) => Err(format!("{action}: out of memory")),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -6,6 +6,7 @@
 
 mod adapted;
 pub(crate) mod loaded;
+mod refusals;
 pub(crate) mod report;
 
 use std::cell::RefCell;

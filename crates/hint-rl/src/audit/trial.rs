@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::outcome::{Measures, Outcome, measures, share};
 use crate::process::set_threads;
-use crate::workload::{Compute, Model, Source, Workload, api_key, device};
+use crate::workload::{Compute, Model, Source, Workload, api_key, device, report_refusals};
 
 /// Resamples of an interval.
 const RESAMPLES: usize = 1000;
@@ -93,6 +93,7 @@ impl TrialOptions {
         })?
         .with_prompt(&config.model, &config.prompt);
         let model = workload.model(0)?;
+        report_refusals(&model.refusals, device);
         let mut rows = Vec::new();
         for column in hint_columns.iter().map(Some).chain(hint_columns.is_empty().then_some(None)) {
             let source: Box<dyn HintProvider> = match column {

@@ -35,7 +35,7 @@ use self::table::{Counter, rules, table};
 use crate::process::{is_small, keep_freed_memory, set_threads};
 use crate::progress::Output;
 use crate::terminal::hush;
-use crate::workload::{Compute, Source, Workload, device};
+use crate::workload::{Compute, Source, Workload, device, report_refusals};
 
 /// Content of the `--out` file.
 #[derive(Debug, Serialize)]
@@ -138,6 +138,7 @@ fn evaluate_model(
     let model = workload.load_model()?;
     let report = model.policy.report();
     Output { quiet: options.quiet, json: false }.note(format_args!("{report}"));
+    report_refusals(&model.policy.refusals(), report.device);
     keep_freed_memory(report.device);
     let mut config = config.clone();
     config.resolve_tokens(&model.tokenizer)?;

@@ -24,7 +24,7 @@ use super::lengths::Lengths;
 use super::memory::{Sharing, demand};
 use super::settings::Settings;
 use crate::process::{keep_freed_memory, peak_memory_on};
-use crate::workload::{Model, Workload};
+use crate::workload::{Model, Workload, report_refusals};
 
 /// Goes through all parts of a run, once and in small. They are configuration, problems and reference
 /// answers, model, memory, and one step of one group without its update. Of several methods, the last one
@@ -55,6 +55,7 @@ pub(crate) fn dry_run(
     say.line("model", &format!("loading {} …", settings.model));
     let model = workload.model(config.run.seed)?;
     say.line("model", &model.report.to_string());
+    report_refusals(&model.refusals, model.report.device);
     config.resolve_tokens(&model.tokenizer)?;
     let device = model.report.device;
 

@@ -64,7 +64,7 @@ use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::run_state::End;
 use crate::terminal::{hush, quoted};
-use crate::workload::{Model, Workload};
+use crate::workload::{Model, Workload, report_refusals};
 
 /// Runs the command.
 ///
@@ -315,6 +315,7 @@ impl Job<'_> {
     pub fn model(&mut self) -> Result<Model> {
         let model = self.workload.model(self.config.run.seed)?;
         self.settings.output.note(format_args!("{}", model.report));
+        report_refusals(&model.refusals, model.report.device);
         self.config.resolve_tokens(&model.tokenizer)?;
         self.model_files = self.workload.model_files(&model);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));

@@ -56,6 +56,14 @@ pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
     Ok(chosen.device)
 }
 
+/// Reports the operators for GPUs that a model on `device` does without for a reason of its own. [`device`] reported the
+/// others.
+pub(crate) fn report_refusals(refusals: &[(FastPath, &'static str)], device: Device) {
+    for (path, reason) in refusals.iter().filter(|(path, _)| path.is_taken(device)) {
+        inform!("without the fast path {path}: {reason}");
+    }
+}
+
 /// Operators for GPUs to do without, as a command-line option.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FastPathOptions {

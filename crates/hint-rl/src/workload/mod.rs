@@ -19,7 +19,7 @@ use hint_rollout::net::ApiKey;
 use hint_rollout::{Problem, PromptFormat, RolloutError};
 use tch::Device;
 
-pub(crate) use self::device::{Compute, FastPathOptions, device};
+pub(crate) use self::device::{Compute, FastPathOptions, device, report_refusals};
 pub use self::model::Model;
 use self::place::{Place, local_data, local_evaluation, model_place};
 pub(crate) use self::place::{base_path, model_path, pinned, pinned_base, problems_path};

@@ -8,6 +8,7 @@ use hint_grpo::objective::CreditTeacher;
 use hint_grpo::stage::PolicyGradient;
 use hint_grpo::{Demonstration, GrpoConfig, Hints, Parts, Rewards, RunBuilder};
 use hint_policy::model::LoadReport;
+use hint_policy::runtime::FastPath;
 use hint_policy::{LoadOptions, LoadedModel, ModelConfig, SharedPolicy, Tokenizer};
 use hint_reward::verifier::VerifierConfig;
 use hint_reward::{RewardInput, Rubric};
@@ -28,6 +29,8 @@ pub struct Model {
     pub config: ModelConfig,
     /// Where it came from, and how it was loaded.
     pub report: LoadReport,
+    /// Operators for GPUs that it does without, each with the reason.
+    pub refusals: Vec<(FastPath, &'static str)>,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// Tokens that end its completions.
@@ -152,9 +155,9 @@ impl Workload {
             }
             None => (policy, None),
         };
-        let (report, policy) = (policy.report(), SharedPolicy::new(policy));
-        let stop_tokens = loaded.stop_tokens;
-        Ok(Model { policy, base, config, report, tokenizer, stop_tokens, format })
+        let (report, refusals) = (policy.report(), policy.refusals());
+        let (policy, stop_tokens) = (SharedPolicy::new(policy), loaded.stop_tokens);
+        Ok(Model { policy, base, config, report, refusals, tokenizer, stop_tokens, format })
     }
 
     /// The training problems whose prompts fit; `say` gets the findings about lengths and hints.
