@@ -20,7 +20,7 @@ use crate::io::{generation, gguf_model, peft, safetensors_file};
 /// use hint_policy::{LoadOptions, LoadedModel};
 /// use tch::{Device, Kind};
 ///
-/// let options = LoadOptions { device: Device::Cuda(0), compute: Kind::BFloat16, ..LoadOptions::default() };
+/// let options = LoadOptions { compute: Kind::Float, ..LoadOptions::on(Device::Cuda(0)) };
 /// let model = LoadedModel::load("Qwen2.5-0.5B-Instruct", &options)?;
 /// # Ok::<(), hint_policy::PolicyError>(())
 /// ```
@@ -28,17 +28,26 @@ use crate::io::{generation, gguf_model, peft, safetensors_file};
 pub struct LoadOptions {
     /// Device of the parameters.
     pub device: Device,
-    /// Kind of the forward pass: `Float`, `BFloat16` or `Double`.
+    /// Kind of the forward and backward pass: `Float`, `BFloat16` or `Double`. [`LoadOptions::on`] has the one that suits a
+    /// device.
     pub compute: Kind,
     /// The base model of an adapter, in place of the one that the adapter names. Needed where that is a
     /// model of the Hugging Face Hub, since nothing is downloaded here.
     pub base: Option<PathBuf>,
 }
 
+impl LoadOptions {
+    /// The kind that suits `device`: `BFloat16` on a GPU, `Float` on a CPU.
+    pub fn on(device: Device) -> Self {
+        let compute = if device == Device::Cpu { Kind::Float } else { Kind::BFloat16 };
+        Self { device, compute, base: None }
+    }
+}
+
 impl Default for LoadOptions {
     /// `Float` on the CPU.
     fn default() -> Self {
-        Self { device: Device::Cpu, compute: Kind::Float, base: None }
+        Self::on(Device::Cpu)
     }
 }
 

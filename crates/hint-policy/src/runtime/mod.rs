@@ -18,7 +18,7 @@
 //!
 //! let chosen = DeviceChoice::Auto.resolve()?; // before the first tensor
 //! println!("computing on {chosen}");
-//! let options = hint_policy::LoadOptions { device: chosen.device, ..Default::default() };
+//! let options = hint_policy::LoadOptions::on(chosen.device); // bf16 on a GPU
 //! # Ok::<(), hint_policy::PolicyError>(())
 //! ```
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use hint_policy::LoadOptions;
 use hint_policy::runtime::{DeviceChoice, FastPath, allow_tf32};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
@@ -21,7 +22,8 @@ pub(crate) enum Compute {
 impl Compute {
     /// The requested kind, else the one that suits a device.
     pub(crate) fn or_default(asked: Option<Self>, device: Device) -> Self {
-        asked.unwrap_or(if device == Device::Cpu { Self::F32 } else { Self::Bf16 })
+        let suits_bf16 = LoadOptions::on(device).compute == Kind::BFloat16;
+        asked.unwrap_or(if suits_bf16 { Self::Bf16 } else { Self::F32 })
     }
 
     /// The kind of the passes; makes its settings in the whole process.
@@ -99,6 +101,13 @@ fn fast_paths(name: &str) -> Result<FastPaths, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_computes_in_bf16_unless_another_kind_is_asked_for() {
+        assert_eq!(Compute::or_default(None, Device::Cpu), Compute::F32);
+        assert_eq!(Compute::or_default(None, Device::Cuda(1)), Compute::Bf16);
+        assert_eq!(Compute::or_default(Some(Compute::Tf32), Device::Cuda(0)), Compute::Tf32);
+    }
 
     #[test]
     fn a_name_stands_for_one_fast_path_or_for_all() {
