@@ -286,7 +286,8 @@ pub enum PolicyError {
     #[error(
         "{action}: out of memory ({message}). Training takes less with fewer tokens per micro-batch \
          (`run.max_tokens_per_micro_batch`), gradient checkpointing or low-rank adapters; sampling with shorter \
-         completions (`rollout.sampling.max_completion_len`) or fewer at a time (`--max-batch`); both in bfloat16"
+         completions (`rollout.sampling.max_completion_len`) or fewer at a time (`--max-batch`, in evaluations \
+         `evaluation.problems_per_call`); both in bfloat16"
     )]
     OutOfMemory {
         /// The operation.
