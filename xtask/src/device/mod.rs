@@ -93,6 +93,9 @@ const EXAMPLE: &str = "hint_grpo";
 const PROGRAM: &str = "hint-rl";
 const PROBE: &str = "hint-device";
 
+/// The packages whose tests put their models and tensors on `HINT_TEST_DEVICE`.
+const SUITES: [&str; 3] = ["hint-policy", "hint-grpo", "hint-tests"];
+
 /// The programs of the check of NCCL.
 const WITH_NCCL: [&str; 5] =
     ["--bin", PROGRAM, "--bin", PROBE, "--features=hint-rl/nccl,hint-device/nccl"];
@@ -161,11 +164,11 @@ impl Device<'_> {
         }
     }
 
-    /// The suites that put their models and tensors on a chosen device.
+    /// The [`SUITES`], on the emulated device.
     fn suites(&self) -> Result<()> {
         let mut tests = cargo(self.host);
         tests.args(["test", "--locked", "--test", "it"]);
-        tests.args(["--package=hint-policy", "--package=hint-tests"]);
+        tests.args(SUITES.map(|package| format!("--package={package}")));
         // Cargo loads the emulator into the tests, but not into itself.
         let preload = format!("LD_PRELOAD={}", self.library.display());
         let runner = toml::Value::from(vec!["env".to_owned(), preload]);

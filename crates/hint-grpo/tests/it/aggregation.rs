@@ -7,7 +7,9 @@ use hint_grpo::objective::{
     ShapedRatio, StepTotals,
 };
 use proptest::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+
+use crate::{device, upload};
 
 const INVARIANT: [Aggregation; 4] = [
     Aggregation::SequenceMean,
@@ -65,7 +67,7 @@ fn gradients(
                 }
             }
             let rows = i64::try_from(slice.len()).expect("a small number");
-            Tensor::from_slice(&flat).view([rows, -1]).to_kind(kind)
+            upload(&flat).view([rows, -1]).to_kind(kind)
         };
         // Garbage in the padding: it must not reach the gradient.
         let logprobs = spread(&|row, token| row.logprobs[token], -1e30).set_requires_grad(true);
@@ -77,9 +79,9 @@ fn gradients(
         let mask = spread(&|_, _| 1.0, 0.0).ne(0.0);
         let advantages = spread(&|row, _| row.advantage, 0.0);
         let flags = slice.iter().map(|row| row.zero_variance).collect::<Vec<_>>();
-        let zero_variance = Tensor::from_slice(&flags);
+        let zero_variance = upload(&flags);
         let weights = slice.iter().map(|row| row.weight).collect::<Vec<_>>();
-        let row_weights = Tensor::from_slice(&weights).to_kind(kind);
+        let row_weights = upload(&weights).to_kind(kind);
         let input = LossInput::new(&logprobs, &old, &advantages, &mask)
             .with_reference(&reference)
             .with_behavior(&behavior)
@@ -232,8 +234,8 @@ fn only_the_local_token_mean_depends_on_the_split() {
 
 #[test]
 fn denominators_are_those_of_the_literature() {
-    let values = Tensor::from_slice(&[1.0, 3.0, 5.0, 100.0]).view([2, 2]);
-    let mask = Tensor::from_slice(&[true, true, true, false]).view([2, 2]);
+    let values = upload(&[1.0, 3.0, 5.0, 100.0]).view([2, 2]);
+    let mask = upload(&[true, true, true, false]).view([2, 2]);
     let expected = [
         // (mean(1, 3) + 5) / 2, (1 + 3 + 5) / 3, 9 / (2 · 9), 9 / 2.
         3.5, 3.0, 0.5, 4.5,
@@ -246,8 +248,8 @@ fn denominators_are_those_of_the_literature() {
 
 #[test]
 fn an_empty_completion_contributes_nothing() {
-    let values = Tensor::zeros([1, 2], (Kind::Double, Device::Cpu));
-    let mask = Tensor::zeros([1, 2], (Kind::Bool, Device::Cpu));
+    let values = Tensor::zeros([1, 2], (Kind::Double, device()));
+    let mask = Tensor::zeros([1, 2], (Kind::Bool, device()));
     for aggregation in INVARIANT.into_iter().chain([Aggregation::LocalTokenMean]) {
         let loss = aggregation.reduce(&values, &mask, StepTotals::new(1, 0));
         assert_eq!(loss.double_value(&[]), 0.0);

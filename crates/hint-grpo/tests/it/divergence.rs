@@ -9,9 +9,10 @@ use hint_grpo::objective::{
 use hint_grpo::{GrpoConfig, metrics};
 use hint_policy::{Policy, SharedPolicy};
 use hint_rollout::run::RunProgress;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::bigram::{Bigram, Keep};
+use crate::{device, upload};
 
 const VOCAB: usize = 6;
 const CELLS: usize = VOCAB * VOCAB;
@@ -23,9 +24,7 @@ fn table(seed: f64) -> [f64; CELLS] {
 
 fn policy(table: &[f64; CELLS]) -> SharedPolicy {
     let side = i64::try_from(VOCAB).expect("small");
-    SharedPolicy::new(Bigram::new(
-        Tensor::from_slice(table).view([side, side]).set_requires_grad(true),
-    ))
+    SharedPolicy::new(Bigram::new(upload(table).view([side, side]).set_requires_grad(true)))
 }
 
 const fn form(kind: DivergenceKind, support: Support, tail: Tail) -> CreditForm {
@@ -235,7 +234,7 @@ fn a_policy_that_cannot_teach_is_refused() {
     let average = || CreditTeacher::Average { decay: 0.9 };
     let none = refused(average(), None);
     assert!(none.contains("loss.credit.teacher: needs a policy"), "{none}");
-    let narrow = Bigram::new(Tensor::zeros([6, 5], (tch::Kind::Double, Device::Cpu)));
+    let narrow = Bigram::new(Tensor::zeros([6, 5], (tch::Kind::Double, device())));
     let other = refused(average(), Some(SharedPolicy::new(narrow)));
     assert!(
         other.contains("an average needs a copy of the policy") && other.contains("`table`"),

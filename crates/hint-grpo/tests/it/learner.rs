@@ -15,9 +15,10 @@ use hint_grpo::{GrpoConfig, GrpoError, metrics};
 use hint_policy::{PolicyError, SharedPolicy};
 use hint_rollout::run::{RunProgress, ValueSchedule};
 use hint_rollout::sample::RolloutSource;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::bigram::{Bigram, Keep};
+use crate::{device, upload};
 
 const EVEN: [f64; 9] = [0.0; 9];
 
@@ -37,7 +38,7 @@ fn update_with(
     sft: SftLoss,
     samples: Vec<Sample>,
 ) -> Result<(UpdateReport, Vec<f64>), GrpoError> {
-    let table = Tensor::from_slice(logits).view([3, 3]).set_requires_grad(true);
+    let table = upload(logits).view([3, 3]).set_requires_grad(true);
     let policy = SharedPolicy::new(Bigram::new(table));
     let gradient = Arc::new(Mutex::new(Vec::new()));
     let parameters = policy.lock().parameters();
@@ -399,7 +400,7 @@ fn a_column_that_does_not_fit_is_refused() {
 #[test]
 fn an_optimizer_without_memory_is_an_error() {
     // 4 PiB of weights that are one number: there is no room for a copy of them.
-    let vast = Tensor::zeros([1], (tch::Kind::Float, Device::Cpu)).expand([1 << 50], false);
+    let vast = Tensor::zeros([1], (tch::Kind::Float, device())).expand([1 << 50], false);
     let policy = SharedPolicy::new(Bigram::new(vast.detach().set_requires_grad(true)));
     let error = Learner::new(policy, &config(), SftLoss::default(), LearnerParts::default()).err();
     let error = error.expect("no process can address so much");
@@ -509,7 +510,7 @@ fn forward_passes_of_the_old_policy_give_the_denominators_of_later_steps() {
     for fails in [None, Some(0), Some(2), Some(7)] {
         let run = |drops| {
             let logits = [0.3, -0.2, 0.9, 0.1, 0.4, -1.0, 0.0, 0.7, -0.3];
-            let table = Tensor::from_slice(&logits).view([3, 3]).set_requires_grad(true);
+            let table = upload(&logits).view([3, 3]).set_requires_grad(true);
             let without = Arc::new(AtomicUsize::new(0));
             let (counted, with_gradient) = (Arc::clone(&without), Cell::new(0));
             // Fails one forward pass with gradient, and counts those without.

@@ -8,12 +8,14 @@ use hint_grpo::{GrpoError, PolicyLoss, loss_from_fn, metrics};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
+use crate::{device, upload};
+
 /// Loss and gradient of one token with the given log-ratio and advantage.
 fn token(objective: &dyn PolicyLoss, log_ratio: f64, advantage: f64) -> (f64, f64) {
-    let logprobs = Tensor::from_slice(&[log_ratio - 1.0]).view([1, 1]).set_requires_grad(true);
-    let old = Tensor::from_slice(&[-1.0]).view([1, 1]);
-    let advantages = Tensor::from_slice(&[advantage]).view([1, 1]);
-    let mask = Tensor::from_slice(&[true]).view([1, 1]);
+    let logprobs = upload(&[log_ratio - 1.0]).view([1, 1]).set_requires_grad(true);
+    let old = upload(&[-1.0]).view([1, 1]);
+    let advantages = upload(&[advantage]).view([1, 1]);
+    let mask = upload(&[true]).view([1, 1]);
     let input = LossInput::new(&logprobs, &old, &advantages, &mask);
     let values = objective.token_loss(&input).expect("a valid input").values;
     values.sum(Kind::Double).backward();
@@ -65,8 +67,8 @@ fn closures_are_losses() {
 
 #[test]
 fn k3_is_never_negative_and_zero_at_equality() {
-    let logprobs = Tensor::from_slice(&[-1.0, -2.0, -0.5]);
-    let reference = Tensor::from_slice(&[-1.0, -0.5, -3.0]);
+    let logprobs = upload(&[-1.0, -2.0, -0.5]);
+    let reference = upload(&[-1.0, -0.5, -3.0]);
     let kl = Vec::<f64>::try_from(KlEstimator::K3.per_token(&logprobs, &reference)).expect("dense");
     assert_eq!(kl[0], 0.0);
     assert!(kl[1] > 0.0 && kl[2] > 0.0);
@@ -105,7 +107,7 @@ fn dual_clip_below_the_range_binds_where_the_cap_does_not() {
 
 /// Values of an objective on one completion of the given log-ratios.
 fn completion(objective: &dyn PolicyLoss, level: RatioLevel, log_ratios: &[f64]) -> Vec<f64> {
-    let logprobs = Tensor::from_slice(log_ratios).unsqueeze(0);
+    let logprobs = upload(log_ratios).unsqueeze(0);
     let ones = logprobs.ones_like();
     let mask = ones.ne(0.0);
     let old = logprobs.zeros_like();
@@ -135,11 +137,11 @@ fn the_geometric_mean_clips_tokens_before_it_averages() {
 
 #[test]
 fn importance_weights_are_truncated_or_masked() {
-    let old = Tensor::from_slice(&[0.0, 0.0, 0.0, 0.0]).view([1, 4]);
+    let old = upload(&[0.0, 0.0, 0.0, 0.0]).view([1, 4]);
     // Ratios 3, 1/3, 1.5; the last position is padding.
-    let behavior = Tensor::from_slice(&[-(3.0_f64.ln()), 3.0_f64.ln(), -(1.5_f64.ln()), -50.0]);
+    let behavior = upload(&[-(3.0_f64.ln()), 3.0_f64.ln(), -(1.5_f64.ln()), -50.0]);
     let behavior = behavior.view([1, 4]);
-    let mask = Tensor::from_slice(&[true, true, true, false]).view([1, 4]);
+    let mask = upload(&[true, true, true, false]).view([1, 4]);
     let check = |correction: ImportanceCorrection, expected: [f64; 4]| {
         let weights = correction.weights(&old, &behavior, &mask).expect("a correction");
         let weights = Vec::<f64>::try_from(weights.contiguous().view([-1])).expect("dense");
@@ -166,9 +168,9 @@ fn importance_weights_are_summarized_over_the_tokens_that_train() {
     let measured = |mask: [bool; 4]| {
         // Ratios 3, which is cut off at 2, 1/3, 1.5 and e⁵⁰.
         let behavior = [-(3.0_f64.ln()), 3.0_f64.ln(), -(1.5_f64.ln()), -50.0];
-        let behavior = Tensor::from_slice(&behavior).view([2, 2]);
+        let behavior = upload(&behavior).view([2, 2]);
         let zeros = behavior.zeros_like();
-        let mask = Tensor::from_slice(&mask).view([2, 2]);
+        let mask = upload(&mask).view([2, 2]);
         let input = LossInput::new(&zeros, &zeros, &zeros, &mask).with_behavior(&behavior);
         let (_, metrics) = composition.loss(&input, None, StepTotals::new(2, 3)).expect("valid");
         let metrics = metrics.read();
@@ -200,9 +202,9 @@ fn composition(objective: &dyn PolicyLoss) -> LossComposition<'_> {
 #[test]
 fn tensors_that_do_not_fit_are_named() {
     let loss = ClippedSurrogate::new(0.2, 0.2);
-    let ones = Tensor::ones([2, 3], (Kind::Double, tch::Device::Cpu));
+    let ones = Tensor::ones([2, 3], (Kind::Double, device()));
     let mask = ones.ne(0.0);
-    let short = Tensor::ones([2, 2], (Kind::Double, tch::Device::Cpu));
+    let short = Tensor::ones([2, 2], (Kind::Double, device()));
     let totals = StepTotals::new(2, 6);
     let input = LossInput::new(&ones, &ones, &short, &mask);
     let error = composition(&loss).loss(&input, None, totals).expect_err("shapes differ");
@@ -229,7 +231,7 @@ fn tensors_that_do_not_fit_are_named() {
     let error = LossComposition { kl, ..composition(&loss) };
     let error = error.loss(&input, None, totals).expect_err("no variances");
     assert!(matches!(error, GrpoError::MissingInput { name: "zero_variance", .. }));
-    let rows = Tensor::from_slice(&[true]);
+    let rows = upload(&[true]);
     let input = input.with_zero_variance(&rows);
     let error = composition(&loss).loss(&input, None, totals).expect_err("one row");
     assert!(matches!(error, GrpoError::Shape { name: "zero_variance", .. }));
@@ -238,10 +240,10 @@ fn tensors_that_do_not_fit_are_named() {
 #[test]
 fn a_group_without_variance_has_no_kl_term_if_so_configured() {
     let loss = ClippedSurrogate::new(0.2, 0.2);
-    let logprobs = Tensor::from_slice(&[-1.0, -2.0]).view([2, 1]).set_requires_grad(true);
+    let logprobs = upload(&[-1.0, -2.0]).view([2, 1]).set_requires_grad(true);
     let (old, zero) = (logprobs.detach(), logprobs.detach().zeros_like());
     let mask = zero.eq(0.0);
-    let rows = Tensor::from_slice(&[true, false]);
+    let rows = upload(&[true, false]);
     let kl = KlConfig { coef: 1.0, groups: KlGroups::Varied, ..KlConfig::default() };
     let composition = LossComposition { kl, ..composition(&loss) };
     let input = LossInput::new(&logprobs, &old, &zero, &mask)

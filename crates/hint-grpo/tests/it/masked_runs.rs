@@ -18,9 +18,9 @@ use hint_rollout::{
     Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
     RolloutError, Sampling, StopReason, WeightSource,
 };
-use tch::Tensor;
 
 use crate::bigram::{Bigram, Keep};
+use crate::upload;
 
 /// Prompts of token 0; tokens as digits.
 struct Digits;
@@ -83,7 +83,7 @@ fn config() -> GrpoConfig {
 
 /// An even table, and an optimizer that keeps its gradient.
 fn table() -> (SharedPolicy, Keep, Arc<Mutex<Vec<f64>>>) {
-    let logits = Tensor::from_slice(&[0.0_f64; 9]).view([3, 3]).set_requires_grad(true);
+    let logits = upload(&[0.0_f64; 9]).view([3, 3]).set_requires_grad(true);
     let policy = SharedPolicy::new(Bigram::new(logits));
     let gradient = Arc::new(Mutex::new(Vec::new()));
     let parameters = policy.lock().parameters();

@@ -8,8 +8,10 @@ use hint_grpo::{GrpoError, Optimizer};
 use hint_policy::Parameter;
 use tch::{Kind, Tensor};
 
+use crate::{device, upload};
+
 fn parameter(values: &[f32]) -> Parameter {
-    let tensor = Tensor::from_slice(values).set_requires_grad(true);
+    let tensor = upload(values).set_requires_grad(true);
     Parameter { name: "weight".to_owned(), tensor }
 }
 
@@ -91,7 +93,7 @@ fn moments_are_saved_from_the_first_step_on() {
     step(&mut back);
     // The weights are the policy's, which goes back by itself.
     tch::no_grad(|| {
-        back.parameters()[0].tensor.shallow_clone().copy_(&Tensor::from_slice(&[0.0_f32, 10.0]));
+        back.parameters()[0].tensor.shallow_clone().copy_(&upload(&[0.0_f32, 10.0]));
     });
     back.load_state(&saved).expect("the state fits");
     for _ in 0..3 {
@@ -144,8 +146,7 @@ fn parameters(kind: Kind) -> Vec<Parameter> {
         [("mlp.weight", vec![4, 3]), ("embed.weight", vec![5, 2]), ("norm.weight", vec![3])];
     let new = |(name, size): (&str, Vec<i64>)| {
         let len = size.iter().product::<i64>();
-        let values =
-            Tensor::arange(len, (Kind::Float, tch::Device::Cpu)).sin().view(size.as_slice());
+        let values = Tensor::arange(len, (Kind::Float, device())).sin().view(size.as_slice());
         let tensor = values.to_kind(kind).set_requires_grad(true);
         Parameter { name: name.to_owned(), tensor }
     };
@@ -204,7 +205,7 @@ fn every_algorithm_is_restored_bit_for_bit_in_every_kind() {
 fn coarse_weights_move_by_steps_that_they_cannot_hold() {
     // The bf16 below 2 is 2 − 2⁻⁷, so steps of 1e-3 are lost without master weights.
     for algorithm in algorithms() {
-        let tensor = Tensor::full([4, 4], 2.0, (Kind::BFloat16, tch::Device::Cpu));
+        let tensor = Tensor::full([4, 4], 2.0, (Kind::BFloat16, device()));
         let tensor = tensor.set_requires_grad(true);
         let parameter = Parameter { name: "mlp.weight".to_owned(), tensor };
         let mut optimizer = build(algorithm.clone(), vec![parameter]);

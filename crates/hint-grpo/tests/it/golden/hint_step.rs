@@ -7,6 +7,7 @@ use hint_grpo::objective::{Aggregation, ClippedSurrogate, KlConfig, LossComposit
 use tch::{Kind, Tensor};
 
 use super::{Inputs, assert_all_close, assert_close, cases, matrix, number, row};
+use crate::device;
 
 #[test]
 fn golden_hint_step_agrees_with_the_official_code() {
@@ -27,7 +28,7 @@ fn golden_hint_step_agrees_with_the_official_code() {
             _ => 1.0,
         };
         let rows = inputs.logprobs.size()[0];
-        let row_weights = Tensor::full([rows], weight, (Kind::Double, tch::Device::Cpu));
+        let row_weights = Tensor::full([rows], weight, (Kind::Double, device()));
         let objective = ClippedSurrogate::new(low, high);
         let composition = LossComposition {
             kl: KlConfig { coef: number(&config["kl_coef"]), ..KlConfig::default() },

@@ -8,6 +8,8 @@ use hint_grpo::objective::{LossInput, StepTotals};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+use crate::upload;
+
 mod distillation;
 mod hint_step;
 mod optimizers;
@@ -48,11 +50,11 @@ fn row(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(number).collect()
 }
 
-/// A rectangular list of lists as a `[rows, columns]` tensor.
+/// A rectangular list of lists as a `[rows, columns]` tensor, where the tests compute.
 fn matrix(value: &Value) -> Tensor {
     let rows = value.as_array().expect("a list").iter().map(row).collect::<Vec<_>>();
     let columns = i64::try_from(rows.first().map_or(0, Vec::len)).expect("a length");
-    Tensor::from_slice(&rows.concat()).view([-1, columns])
+    upload(&rows.concat()).view([-1, columns])
 }
 
 #[track_caller]
@@ -95,8 +97,8 @@ struct Inputs {
 impl Inputs {
     fn read(inputs: &Value) -> Self {
         let mask = matrix(&inputs["mask"]).ne(0.0);
-        let advantages = Tensor::from_slice(&row(&inputs["advantages"])).unsqueeze(-1)
-            * mask.to_kind(Kind::Double);
+        let advantages =
+            upload(&row(&inputs["advantages"])).unsqueeze(-1) * mask.to_kind(Kind::Double);
         Self {
             logprobs: matrix(&inputs["logps"]).set_requires_grad(true),
             old_logprobs: matrix(&inputs["old_logps"]),

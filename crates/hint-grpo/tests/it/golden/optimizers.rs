@@ -8,6 +8,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{assert_all_close, cases, matrix, number, row};
+use crate::upload;
 
 #[test]
 fn golden_adamw_agrees_with_torch() {
@@ -21,8 +22,7 @@ fn golden_adamw_agrees_with_torch() {
             tensor: tensor.set_requires_grad(true),
         };
         let matrix_parameter = parameter("matrix", matrix(&input["start"]["matrix"]));
-        let vector_parameter =
-            parameter("vector", Tensor::from_slice(&row(&input["start"]["vector"])));
+        let vector_parameter = parameter("vector", upload(&row(&input["start"]["vector"])));
         let handles =
             [matrix_parameter.tensor.shallow_clone(), vector_parameter.tensor.shallow_clone()];
         let mut optimizer = AdamW::new(
@@ -38,7 +38,7 @@ fn golden_adamw_agrees_with_torch() {
         for (step, gradient) in gradients.iter().enumerate() {
             optimizer.zero_grad();
             let loss = (&handles[0] * matrix(&gradient["matrix"])).sum(Kind::Double)
-                + (&handles[1] * Tensor::from_slice(&row(&gradient["vector"]))).sum(Kind::Double);
+                + (&handles[1] * upload(&row(&gradient["vector"]))).sum(Kind::Double);
             loss.backward();
             optimizer.step(learning_rate).expect("finite gradients");
             let expected = &case["expected"][(step + 1).to_string()];
@@ -52,7 +52,7 @@ fn golden_adamw_agrees_with_torch() {
                     1e-12,
                     1e-14,
                 );
-                let vector = Tensor::from_slice(&row(&expected["vector"]));
+                let vector = upload(&row(&expected["vector"]));
                 assert_all_close(name, &what, &handles[1], &vector, 1e-12, 1e-14);
             }
         }
@@ -72,7 +72,7 @@ fn parameters(start: &Value) -> Vec<Parameter> {
 
 /// A list, or a list of lists.
 fn tensor(values: &Value) -> Tensor {
-    if values[0].is_array() { matrix(values) } else { Tensor::from_slice(&row(values)) }
+    if values[0].is_array() { matrix(values) } else { upload(&row(values)) }
 }
 
 fn check_steps(stem: &str, rtol: f64) {
