@@ -1,5 +1,7 @@
 //! Log-probabilities that do not change during the optimizer steps of a batch.
 
+use std::collections::BTreeSet;
+
 use hint_policy::{Policy, ScoreOptions, SharedPolicy};
 
 use super::Learner;
@@ -30,6 +32,8 @@ pub(super) struct FixedLogprobs {
     compared: TokenColumn,
     /// Whether `old` still lacks denominators that the next forward pass computes: as long as the policy is the old one.
     pub(super) waits: bool,
+    /// The samples whose denominators one pass scores, as long as it has left some of their micro-batches out.
+    pub(super) scored_together: Vec<usize>,
 }
 
 impl FixedLogprobs {
@@ -78,10 +82,27 @@ impl Learner {
         indices: &[usize],
         context: Context,
     ) -> Result<(), GrpoError> {
+        let known = BTreeSet::new();
+        self.score_except(&known, column, policy, samples, indices, context)
+    }
+
+    /// As [`Self::score_into`], without the micro-batches `known`. The others are the same as with them.
+    fn score_except(
+        &self,
+        known: &BTreeSet<Vec<usize>>,
+        column: &mut TokenColumn,
+        policy: &dyn Policy,
+        samples: &[Sample],
+        indices: &[usize],
+        context: Context,
+    ) -> Result<(), GrpoError> {
         let mut own = Vec::new();
         let packing = self.packing(samples, indices, context);
         for (_, members) in packing.of(|worker| self.processes.owns(worker)) {
-            let members = members.iter().map(|&member| indices[member]).collect::<Vec<_>>();
+            let members = by_sample(members, indices);
+            if known.contains(&members) {
+                continue;
+            }
             let rows = members.iter().map(|&index| &samples[index]).collect::<Vec<_>>();
             let batch = token_batch(&rows, context, policy.device())?;
             let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))?;
@@ -121,20 +142,36 @@ impl Learner {
     }
 
     /// The fixed log-probabilities of the samples `indices`. `many`: more than one optimizer step
-    /// follows.
+    /// follows. The first one trains the samples `first`.
     pub(super) fn fixed_logprobs(
         &self,
         samples: &[Sample],
         indices: &[usize],
         many: bool,
+        first: &[usize],
     ) -> Result<FixedLogprobs, GrpoError> {
-        let waits = many && self.first_step_scores();
-        let many = many && !waits;
-        let scored = self.score(samples, indices, Context::Denominator, |sample| {
+        let first_scores = many && self.first_step_scores();
+        let has_all = first_scores && self.num_minibatches == 1;
+        let is_scored = |index: &usize| {
+            let sample = &samples[*index];
             !self.takes_engine_logprobs(sample)
                 && sample.contexts.denominator.is_some()
-                && (many || !sample.has_same_context())
-        })?;
+                && ((many && !has_all) || !sample.has_same_context())
+        };
+        let picked = indices.iter().copied().filter(is_scored).collect::<Vec<_>>();
+        let known = if first_scores && !has_all {
+            self.first_step_micro_batches(samples, &picked, first)
+        } else {
+            BTreeSet::new()
+        };
+        let mut scored = TokenColumn::new(samples.len());
+        if !picked.is_empty() {
+            let policy = self.policy.lock();
+            let context = Context::Denominator;
+            self.score_except(&known, &mut scored, &**policy, samples, &picked, context)?;
+        }
+        let waits = has_all || !known.is_empty();
+        let scored_together = if known.is_empty() { Vec::new() } else { picked };
         let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
         let plain = self.score_hinted(samples, indices, Context::Plain, &scored, |sample| {
             weighs_off_context || sample.contexts.numerator != sample.contexts.plain
@@ -160,14 +197,46 @@ impl Learner {
         let old = self.with_given_denominators(scored, samples, indices);
         let reference = self.reference_logprobs(samples, indices)?;
         let (teacher, compared) = self.teacher_logprobs(samples, indices)?;
-        Ok(FixedLogprobs { old, reference, plain, off_context, drawn, teacher, compared, waits })
+        Ok(FixedLogprobs {
+            old,
+            reference,
+            plain,
+            off_context,
+            drawn,
+            teacher,
+            compared,
+            waits,
+            scored_together,
+        })
     }
 
-    /// Whether the forward pass of the first optimizer step gives the denominators of the later ones. It does where it
-    /// has all samples, drops nothing, and no weight needs the denominators before it.
+    /// Whether the forward pass of the first optimizer step gives denominators of its samples for the later ones. It does
+    /// where it drops nothing, and no weight needs the denominators before it.
     fn first_step_scores(&self) -> bool {
         let weighs_off_context = self.hinted_weights.iter().any(|one| one.needs().off_context);
-        self.num_minibatches == 1 && !weighs_off_context && !self.policy.lock().drops_inputs()
+        !weighs_off_context && !self.policy.lock().drops_inputs()
+    }
+
+    /// Micro-batches of a pass over the denominators of the samples `picked` that the first optimizer step has as well. By
+    /// indices of samples. That step trains the samples `first`. Its forward pass has the same rows there, in the same
+    /// order and on the same prompts. So it gives the same bits. Rows in other company may differ in their last bits.
+    fn first_step_micro_batches(
+        &self,
+        samples: &[Sample],
+        picked: &[usize],
+        first: &[usize],
+    ) -> BTreeSet<Vec<usize>> {
+        let micro_batches = |indices: &[usize], context| {
+            let packing = self.packing(samples, indices, context);
+            let named = packing.batches.iter().map(|members| by_sample(members, indices));
+            named.collect::<Vec<_>>()
+        };
+        let has_same_contexts =
+            |members: &Vec<usize>| members.iter().all(|&index| samples[index].has_same_context());
+        let trained = micro_batches(first, Context::Numerator).into_iter();
+        let trained = trained.filter(has_same_contexts).collect::<BTreeSet<_>>();
+        let scored = micro_batches(picked, Context::Denominator).into_iter();
+        scored.filter(|members| trained.contains(members)).collect()
     }
 
     /// The hinted samples that `wanted` picks, scored in `context`. Samples whose denominator, in `scored`,
@@ -269,6 +338,11 @@ impl Learner {
         self.score_into(&mut compared, &**live, samples, &engine, Context::Plain)?;
         Ok((teacher, compared))
     }
+}
+
+/// The samples of a micro-batch, whose `members` are positions in `indices`.
+fn by_sample(members: &[usize], indices: &[usize]) -> Vec<usize> {
+    members.iter().map(|&member| indices[member]).collect()
 }
 
 /// The old policy's log-probabilities on the prompt that drew the tokens of the samples `indices`. They are those in

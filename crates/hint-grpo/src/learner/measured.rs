@@ -7,8 +7,9 @@ use super::fixed::FixedLogprobs;
 use super::micro_batch::Measured;
 use super::minibatch::Minibatch;
 use super::packing::Packing;
-use super::sample::Sample;
+use super::sample::{Context, Sample};
 use super::sft::SftMeasured;
+use crate::error::GrpoError;
 
 /// The measurements of the micro-batches of one process, with their indices.
 #[derive(Default, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ impl MeasuredStep {
 
 impl Learner {
     /// Keeps the denominators that `fixed` waits for, `measured` by the forward passes of a minibatch under the old
-    /// policy.
+    /// policy. Scores those that a loss that is not finite left unmeasured, while the policy is still the old one.
     pub(super) fn keep_denominators(
         &self,
         fixed: &mut FixedLogprobs,
@@ -54,7 +55,7 @@ impl Learner {
         minibatch: &Minibatch,
         packing: &Packing,
         measured: &[Measured],
-    ) {
+    ) -> Result<(), GrpoError> {
         for (positions, measured) in packing.batches.iter().zip(measured) {
             for (&position, logprobs) in positions.iter().zip(measured.logprobs()) {
                 let index = minibatch.policy[position];
@@ -65,5 +66,16 @@ impl Learner {
                 }
             }
         }
+        let together = std::mem::take(&mut fixed.scored_together);
+        let is_missing = |index: &usize| fixed.old.get(*index).is_none();
+        let missing = together.iter().copied().filter(is_missing).collect::<Vec<_>>();
+        if !missing.is_empty() {
+            // All of them once more, so that each is in the micro-batch in which it would have been.
+            let scored = self.score(samples, &together, Context::Denominator, |_| true)?;
+            for index in missing {
+                fixed.old.set(index, scored.get(index).unwrap_or_default().iter().copied());
+            }
+        }
+        Ok(())
     }
 }

@@ -380,11 +380,16 @@ impl Learner {
             report.metrics.add(metrics::ENTROPY, entropy * passes, count * passes);
         }
         let many = self.num_iterations * self.num_minibatches > 1;
-        let mut fixed = self.fixed_logprobs(&batch.samples, &trained.collect::<Vec<_>>(), many)?;
+        let trained = trained.collect::<Vec<_>>();
         let seed = Seed::new(self.seed).named("mini_batch").child(progress.step);
+        let count = self.num_minibatches;
+        let split = |pass: u64| minibatch::split(batch.groups, count, seed.child(pass));
+        let of_first = |groups: &Vec<usize>| Minibatch::new(batch, groups, &has_gradient, true);
+        let first = split(0).first().map_or_else(Vec::new, |groups| of_first(groups).policy);
+        let mut fixed = self.fixed_logprobs(&batch.samples, &trained, many, &first)?;
         let mut is_first = true;
         for pass in 0..self.num_iterations as u64 {
-            for groups in minibatch::split(batch.groups, self.num_minibatches, seed.child(pass)) {
+            for groups in split(pass) {
                 let minibatch = Minibatch::new(batch, &groups, &has_gradient, is_first);
                 let minibatch = Minibatch { counts_all, ..minibatch };
                 self.optimizer_step(batch, &minibatch, &mut fixed, progress, &mut report)?;
@@ -466,7 +471,7 @@ impl Learner {
             self.observe(step, positions, measured, &mut observed)?;
         }
         if fixed.waits {
-            self.keep_denominators(fixed, samples, minibatch, &packing, &measured.policy);
+            self.keep_denominators(fixed, samples, minibatch, &packing, &measured.policy)?;
         }
         let mut all_sources = 0.0;
         for (sft, measured) in sft.iter().zip(&measured.sft) {

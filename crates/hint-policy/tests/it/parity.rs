@@ -189,6 +189,26 @@ proptest! {
         }
     }
 
+    /// So a trainer may take the scores of the one for those of the other.
+    #[test]
+    fn a_pass_with_gradient_has_the_bits_of_one_without(
+        config in configs(),
+        seed in 0_u64..1000,
+        wide: bool,
+    ) {
+        let compute = if wide { Kind::Float } else { Kind::BFloat16 };
+        let policy = random_model(&config, seed).with_compute(compute).unwrap();
+        let tokens: Vec<u32> = (0..50).map(|i| (i * i + 3) % config.vocab_size as u32).collect();
+        let rows = [(3, 4), (20, 30), (2, 9)]
+            .map(|(prompt, completion)| TokenRow { prompt: &tokens[..prompt], completion: &tokens[prompt..prompt + completion] });
+        let batch = TokenBatch::new(&rows, device()).unwrap();
+        let options = ScoreOptions { temperature: 0.9, ..ScoreOptions::default() };
+        let scores = tch::no_grad(|| policy.score(&batch, &options)).unwrap();
+        let trained = ScoreOptions { entropy: true, top_k: 2, dropout_seed: Some(seed), ..options };
+        let pass = policy.forward(&batch, &trained).unwrap();
+        prop_assert!(pass.scores().logprobs.equal(&scores.logprobs));
+    }
+
     #[test]
     fn scores_do_not_depend_on_padding_or_batch(config in configs(), seed in 0_u64..1000) {
         let policy = random_model(&config, seed);
