@@ -6,38 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hint_grpo::{Demonstration, Hints, Parts, Rewards, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
-use hint_rollout::{
-    Completion, DatasetHints, GenerationRequest, LocalEngine, RolloutEngine, RolloutError,
-    WeightSource,
-};
-use hint_tests::{Digits, STOP, bytes, config, lenient_rubric, problems, tiny_policy};
+use hint_rollout::{DatasetHints, LocalEngine, RolloutEngine};
+use hint_tests::{Digits, STOP, Sampled, bytes, config, lenient_rubric, problems, tiny_policy};
 use serde_json::Value;
-
-/// Counts the tokens through an engine: the prompt once for each of its completions, as TRL does.
-struct Counting {
-    inner: LocalEngine,
-    seen: Arc<AtomicU64>,
-}
-
-impl RolloutEngine for Counting {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let sampled = self.inner.generate(requests)?;
-        for (request, completions) in requests.iter().zip(&sampled) {
-            for completion in completions {
-                let tokens = request.prompt.len() + completion.tokens.len();
-                self.seen.fetch_add(tokens as u64, Ordering::Relaxed);
-            }
-        }
-        Ok(sampled)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
-}
 
 /// The metric after the last step.
 fn num_tokens(dir: &Path) -> u64 {
@@ -56,7 +27,18 @@ fn prompts_count_once_for_each_completion_plain_and_hinted() {
     let policy = SharedPolicy::new(tiny_policy(7));
     let seen = Arc::new(AtomicU64::new(0));
     let inner = LocalEngine::new(policy.clone(), vec![STOP]);
-    let engine = Counting { inner, seen: Arc::clone(&seen) };
+    let counted = Arc::clone(&seen);
+    // The prompt counts once for each of its completions, as TRL does.
+    let engine = Sampled::new(inner, move |inner, requests| {
+        let sampled = inner.generate(requests)?;
+        for (request, completions) in requests.iter().zip(&sampled) {
+            for completion in completions {
+                let tokens = request.prompt.len() + completion.tokens.len();
+                counted.fetch_add(tokens as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(sampled)
+    });
     let parts = Parts {
         policy,
         format: Digits,

@@ -13,7 +13,10 @@ use hint_policy::{
     ScoreOptions, SharedPolicy, TokenBatch, TokenScores,
 };
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
-use hint_rollout::{Hint, LocalEngine, Problem, PromptFormat, RolloutError, Sampling};
+use hint_rollout::{
+    Completion, GenerationRequest, Hint, LocalEngine, Problem, PromptFormat, RolloutEngine,
+    RolloutError, Sampling, WeightSource,
+};
 use tch::{Device, Tensor};
 
 /// Token that ends a completion.
@@ -120,6 +123,49 @@ where
 
     fn save(&self, dir: &Path) -> Result<(), PolicyError> {
         self.inner.save(dir)
+    }
+}
+
+/// A [`LocalEngine`] whose requests pass through a closure, which counts them or fails.
+#[derive(Debug)]
+pub struct Sampled<F> {
+    inner: LocalEngine,
+    sample: F,
+}
+
+impl<F> Sampled<F>
+where
+    F: FnMut(&mut LocalEngine, &[GenerationRequest]) -> Result<Vec<Vec<Completion>>, RolloutError>
+        + Send,
+{
+    /// The engine that samples by `sample`.
+    pub const fn new(inner: LocalEngine, sample: F) -> Self {
+        Self { inner, sample }
+    }
+}
+
+impl<F> RolloutEngine for Sampled<F>
+where
+    F: FnMut(&mut LocalEngine, &[GenerationRequest]) -> Result<Vec<Vec<Completion>>, RolloutError>
+        + Send,
+{
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        (self.sample)(&mut self.inner, requests)
+    }
+
+    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        self.inner.sync(weights)
+    }
+
+    fn policy_id(&self) -> Option<usize> {
+        self.inner.policy_id()
     }
 }
 

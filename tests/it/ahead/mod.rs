@@ -20,11 +20,9 @@ use hint_grpo::{
 };
 use hint_policy::SharedPolicy;
 use hint_rollout::collect::curriculum::{DynamicSampling, Replay, SignalCriterion};
-use hint_rollout::{
-    Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, Seed, WeightSource,
-};
+use hint_rollout::{GenerationRequest, LocalEngine, RolloutEngine, RolloutError, Seed};
 use hint_tests::{
-    Digits, STOP, StopAfter, bytes, config, lenient_rubric, problems, tiny_policy, weights,
+    Digits, STOP, Sampled, StopAfter, bytes, config, lenient_rubric, problems, tiny_policy, weights,
 };
 use serde_json::Value;
 
@@ -46,32 +44,8 @@ fn run_config(ahead: u64) -> GrpoConfig {
     config
 }
 
-/// What an engine of these tests does beside sampling.
+/// What an engine of these tests does before it samples.
 type Hook = Box<dyn FnMut(&[GenerationRequest]) -> Result<(), RolloutError> + Send>;
-
-/// Samples after `before` has returned.
-struct Hooked {
-    inner: LocalEngine,
-    before: Hook,
-}
-
-impl RolloutEngine for Hooked {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        (self.before)(requests)?;
-        self.inner.generate(requests)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
-
-    fn policy_id(&self) -> Option<usize> {
-        self.inner.policy_id()
-    }
-}
 
 fn nothing() -> Hook {
     Box::new(|_| Ok(()))
@@ -84,14 +58,19 @@ struct Built {
     copy: SharedPolicy,
 }
 
-fn build(config: &GrpoConfig, before: Hook) -> Built {
+fn build(config: &GrpoConfig, mut before: Hook) -> Built {
     let policy = SharedPolicy::new(tiny_policy(7));
     // It gets the weights of the policy before it samples.
     let copy = SharedPolicy::new(tiny_policy(11));
     let sampled = if config.run.ahead > 0 { &copy } else { &policy };
+    let inner = LocalEngine::new(sampled.clone(), vec![STOP]);
+    let engine = Sampled::new(inner, move |inner, requests| {
+        before(requests)?;
+        inner.generate(requests)
+    });
     let parts = Parts {
         policy: policy.clone(),
-        engine: Hooked { inner: LocalEngine::new(sampled.clone(), vec![STOP]), before },
+        engine,
         format: Digits,
         rewards: Rewards::own(lenient_rubric()),
         hints: Hints::own(EverySecondTime::default()),

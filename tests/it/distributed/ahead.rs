@@ -10,10 +10,8 @@ use hint_grpo::objective::{ImportanceCorrection, ImportanceLevel};
 use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, Parts, RunDir, StepReport, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
-use hint_rollout::{
-    Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, WeightSource,
-};
-use hint_tests::{lenient_rubric, parts, tiny_policy};
+use hint_rollout::{RolloutEngine, RolloutError};
+use hint_tests::{Sampled, lenient_rubric, parts, tiny_policy};
 
 use super::{Scenario, assert_same, errors, outcome, preset, presets, shared_config, training};
 
@@ -86,35 +84,6 @@ fn a_stop_that_a_late_row_asks_for_reaches_every_process() {
     assert_same("stopped by a late row", &outcome(dir.path()), &whole);
 }
 
-/// Samples until its calls are used up.
-struct Broken {
-    inner: LocalEngine,
-    calls: usize,
-}
-
-impl RolloutEngine for Broken {
-    fn name(&self) -> Option<String> {
-        None
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let cut = || RolloutError::other("engine", "the cable was cut");
-        self.calls = self.calls.checked_sub(1).ok_or_else(cut)?;
-        self.inner.generate(requests)
-    }
-
-    fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        self.inner.sync(weights)
-    }
-
-    fn policy_id(&self) -> Option<usize> {
-        self.inner.policy_id()
-    }
-}
-
 /// Panics after a step.
 struct PanicsAfter(u64);
 
@@ -128,13 +97,18 @@ impl Observer for PanicsAfter {
 /// A run without a folder. The engine of this process has so many calls.
 fn broken(
     collective: Arc<dyn Collective>,
-    calls: usize,
+    mut calls: usize,
     panics_after: u64,
 ) -> Result<Outcome, GrpoError> {
     let config = ahead_config(6, 2);
     let (policy, copy) = (SharedPolicy::new(tiny_policy(7)), SharedPolicy::new(tiny_policy(8)));
     let Parts { engine, format, rewards, hints, .. } = parts(&copy, lenient_rubric(), true);
-    let parts = Parts { policy, engine: Broken { inner: engine, calls }, format, rewards, hints };
+    let engine = Sampled::new(engine, move |inner, requests| {
+        let cut = || RolloutError::other("engine", "the cable was cut");
+        calls = calls.checked_sub(1).ok_or_else(cut)?;
+        inner.generate(requests)
+    });
+    let parts = Parts { policy, engine, format, rewards, hints };
     let builder = Trainer::from_config(config, parts)?.sampler_policy(copy);
     builder.observer(PanicsAfter(panics_after)).collective(collective).build()?.run(&training())
 }
