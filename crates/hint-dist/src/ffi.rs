@@ -376,6 +376,16 @@ unsafe impl Send for Group {}
 unsafe impl Sync for Group {}
 
 impl Group {
+    /// The group that `make` puts into its first argument. The others are those of [`call`].
+    fn made(
+        action: &str,
+        make: impl FnOnce(*mut *mut c_void, *mut c_char, usize) -> c_int,
+    ) -> Result<Self, CollectiveError> {
+        let mut group = null_mut();
+        call(action, |text, capacity| make(&raw mut group, text, capacity))?;
+        Ok(Self { group, starts: Mutex::new(()) })
+    }
+
     /// Connects to all other ranks, which meet in `store`.
     #[expect(unsafe_code, reason = "C has no safe interface")]
     pub(crate) fn open(
@@ -386,8 +396,7 @@ impl Group {
         timeout: Duration,
     ) -> Result<Self, CollectiveError> {
         let (rank, world_size, host) = (small(rank)?, small(world_size)?, c_string(host)?);
-        let mut group = null_mut();
-        call("connect to the other ranks", |text, capacity| {
+        Self::made("connect to the other ranks", |group, text, capacity| {
             // SAFETY: the store is open, all pointers are valid during the call, and the group keeps a counted
             // reference to the store.
             unsafe {
@@ -397,13 +406,12 @@ impl Group {
                     world_size,
                     host.as_ptr(),
                     millis(timeout),
-                    &raw mut group,
+                    group,
                     text,
                     capacity,
                 )
             }
-        })?;
-        Ok(Self { group, starts: Mutex::new(()) })
+        })
     }
 
     /// Connects the GPU `device` to those of all other ranks, which meet in `store`.
@@ -417,8 +425,7 @@ impl Group {
         timeout: Duration,
     ) -> Result<Self, CollectiveError> {
         let (rank, world_size, device) = (small(rank)?, small(world_size)?, small(device)?);
-        let mut group = null_mut();
-        call("connect to the other GPUs", |text, capacity| {
+        Self::made("connect to the other GPUs", |group, text, capacity| {
             // SAFETY: the store is open, all pointers are valid during the call, and the group keeps a counted
             // reference to the store.
             unsafe {
@@ -430,13 +437,12 @@ impl Group {
                     world_size,
                     device,
                     millis(timeout),
-                    &raw mut group,
+                    group,
                     text,
                     capacity,
                 )
             }
-        })?;
-        Ok(Self { group, starts: Mutex::new(()) })
+        })
     }
 
     /// Connects the GPU `device` to those of all other ranks, which have the same `id`. Each wait of this call is bounded by
@@ -451,8 +457,7 @@ impl Group {
         timeout: Duration,
     ) -> Result<Self, CollectiveError> {
         let (rank, world_size, device) = (small(rank)?, small(world_size)?, small(device)?);
-        let mut group = null_mut();
-        call("connect to the GPUs of another program", |text, capacity| {
+        Self::made("connect to the GPUs of another program", |group, text, capacity| {
             // SAFETY: all pointers are valid during the call, `id` has the 128 bytes that it reads, and the group is
             // owned by the value returned below.
             unsafe {
@@ -464,13 +469,12 @@ impl Group {
                     world_size,
                     device,
                     millis(timeout),
-                    &raw mut group,
+                    group,
                     text,
                     capacity,
                 )
             }
-        })?;
-        Ok(Self { group, starts: Mutex::new(()) })
+        })
     }
 
     /// Ends all operations of this rank. Others may wait for them at the same time.
