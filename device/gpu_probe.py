@@ -1,6 +1,6 @@
 """What libtorch does on this GPU for the shapes of hint-rl; a line of JSON for each question. Under a minute and a half.
 
-    python3 gpu_probe.py [FILE]      FILE gets all answers. Without a GPU the shapes are small, and CUDA's questions left out.
+    python3 gpu_probe.py [FILE]      FILE gets answer by answer. Without a GPU the shapes are small, and CUDA's questions left out.
 
 Shapes are those of SmolLM2-135M (256 rows) and Qwen2.5-1.5B (64 rows). `docs/performance.md` has the place for the answers.
 """
@@ -35,6 +35,11 @@ def question(function):
         answers[function.__name__] = f"failed: {error!r}"[:500]
         traceback.print_exc()
     print(function.__name__, json.dumps(answers[function.__name__]), flush=True)
+    if len(sys.argv) > 1:
+        # A probe that is cut off keeps the answers before.
+        with open(sys.argv[1] + ".part", "w") as file:
+            json.dump(answers, file, indent=1)
+        os.replace(sys.argv[1] + ".part", sys.argv[1])
 
 
 def wait():
@@ -259,8 +264,5 @@ def wider_sums():
     return {"relative_error": error, "one_ms": milliseconds(once), "two_ms": milliseconds(lambda: total.add_(left @ right))}
 
 
-if len(sys.argv) > 1:
-    with open(sys.argv[1], "w") as file:
-        json.dump(answers, file, indent=1)
 if any(isinstance(answer, str) and answer.startswith("failed") for answer in answers.values()):
     os._exit(1)
