@@ -1,5 +1,6 @@
 //! A program that trains, and that a signal stops at random moments again and again. Each time it finishes its step,
 //! writes a checkpoint and ends with the code of the signal. The last one ends with the bytes of an undisturbed run.
+//! Beside the thread that trains there is one of OpenMP, as in programs that compute on several.
 //!
 //! `HINT_SIGNALS` is the number of signals in place of 20.
 
@@ -17,6 +18,7 @@ use hint_process::StopSignals;
 use hint_rollout::Seed;
 use hint_tests::{bytes, config, lenient_rubric, parts, problems, tiny_policy};
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 
 const TEST: &str = "a_program_that_computes_ends_with_the_code_of_its_signal";
 /// Names the folder in which a child trains.
@@ -46,10 +48,38 @@ impl Observer for Steps {
     }
 }
 
+/// SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM and SIGXCPU, as bits of a mask.
+const STOP: u64 = 0x0080_4a03;
+
+/// Lets libtorch start a thread of OpenMP, which stays. Checks that no thread could run a handler of a signal that stops.
+fn start_openmp_thread() {
+    let threads = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let before = threads();
+    tch::set_num_threads(2);
+    let _ = Tensor::ones([1 << 22], (Kind::Float, Device::Cpu)).exp();
+    tch::set_num_threads(1);
+    // Linux alone lists them.
+    let Ok(listed) = std::fs::read_dir("/proc/self/task") else { return };
+    assert!(threads() > before, "libtorch starts no thread");
+    for thread in listed {
+        let path = thread.expect("a thread is listed").path().join("status");
+        // It may have ended.
+        let Ok(status) = std::fs::read_to_string(path) else { continue };
+        let mask = |name: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(mask.expect("each thread has one").trim(), 16).expect("a mask")
+        };
+        // A signal that the child was started with ignored stays so, and has no handler.
+        let blocked = mask("SigBlk:") | mask("SigIgn:");
+        assert_eq!(blocked & STOP, STOP, "{status}");
+    }
+}
+
 /// Trains in `dir`, from its newest checkpoint if there is one.
 fn train(dir: &Path, signals: u64) -> ExitCode {
     let stop = StopSignals::catch(|_| ()).expect("signals can be caught");
     let (config, policy) = (run_config(signals), SharedPolicy::new(tiny_policy(7)));
+    start_openmp_thread();
     let run_dir = RunDir::resume_or_create(dir, &config).expect("every checkpoint is complete");
     let mut trainer = Trainer::from_config(config, parts(&policy, lenient_rubric(), true))
         .expect("the configuration is valid")
