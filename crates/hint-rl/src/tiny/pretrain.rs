@@ -20,7 +20,7 @@ use hint_rollout::Seed;
 use tch::{Device, Kind};
 
 pub use super::fit::Options;
-use super::fit::{Plan, Row};
+use super::fit::{Plan, Row, Size, Start};
 use super::swaps::{FRAME, HINT_INTRODUCTION, HINTS, Swaps, tokenizer};
 use super::vocabulary::EOS;
 
@@ -30,8 +30,16 @@ use super::vocabulary::EOS;
 ///
 /// A folder that cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let plan =
-        Plan { name: "tiny", tokenizer: tokenizer()?, steps: 4000, rows: 64, saved: Kind::Float };
+    let plan = Plan {
+        name: "tiny",
+        tokenizer: tokenizer()?,
+        size: Size { hidden: 96, intermediate: 256, layers: 3, heads: 4 },
+        start: Start::Random,
+        steps: 4000,
+        learning_rate: 3e-3,
+        rows: 64,
+        saved: Kind::Float,
+    };
     let batch = |seed: Seed, rows: u64, tokenizer: &Tokenizer| {
         (0..rows).map(|row| Example::draw(seed.child(row)).tokens(tokenizer)).collect()
     };
