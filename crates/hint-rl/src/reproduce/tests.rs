@@ -148,7 +148,7 @@ fn all_arms_start_from_one_warm_up() {
     for (arm, seed) in of_arms.into_iter().zip([4, 5]) {
         let task = plan.task(arm, seed).unwrap();
         assert_eq!(Path::new(&task.settings.model), warmup.dir);
-        assert_eq!((task.steps, task.settings.threads), (150, Some(1)));
+        assert_eq!((task.steps, task.settings.threads), (100, Some(1)));
     }
 }
 
