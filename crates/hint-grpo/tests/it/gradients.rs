@@ -1,9 +1,10 @@
-//! Gradients of every composition against central differences, in f64.
+//! Gradients of every composition against central differences, in f64. Advantages differ by token, as both forms of
+//! credit make them.
 
 use hint_grpo::objective::{
-    Aggregation, Cispo, ClippedSurrogate, GeometricMean, ImportanceCorrection, ImportanceLevel,
-    KlConfig, KlEstimator, KlGroups, LossComposition, LossInput, LossMetrics, RatioLevel,
-    Reinforce, Sapo, ShapedRatio, StepTotals, TokenLoss,
+    Aggregation, Cispo, ClippedSurrogate, Credit as _, CreditForm, CreditInput, GeometricMean,
+    ImportanceCorrection, ImportanceLevel, KlConfig, KlEstimator, KlGroups, LossComposition,
+    LossInput, LossMetrics, RatioLevel, Reinforce, Sapo, ShapedRatio, StepTotals, TokenLoss,
 };
 use hint_grpo::{GrpoError, PolicyLoss};
 use tch::{Device, Kind, Tensor};
@@ -19,6 +20,8 @@ const REFERENCE: [f64; 12] =
     [-0.6, -1.0, -0.4, -1.5, -0.7, -0.9, -0.8, -9.0, -1.6, -0.1, -9.0, -9.0];
 const BEHAVIOR: [f64; 12] =
     [-0.7, -0.9, -0.4, -2.9, -0.8, -0.2, -0.9, -9.0, -2.4, -1.2, -9.0, -9.0];
+/// What a hint adds to each log-probability: of both signs, within the bounds of the credit and beyond them.
+const DELTA: [f64; 12] = [0.9, -0.3, -2.5, 1.5, -0.6, 0.4, 3.0, 0.0, 1.4, -1.1, 0.0, 0.0];
 const LENS: [usize; 3] = [4, 3, 2];
 const SHAPE: [i64; 2] = [3, 4];
 
@@ -32,6 +35,19 @@ const AGGREGATIONS: [Aggregation; 5] = [
 
 fn tensor(values: &[f64]) -> Tensor {
     upload(values).view(SHAPE)
+}
+
+/// Credits the tokens of a row by the additive form and by the weight in turn. So each form meets advantages of both
+/// signs.
+fn credited(advantages: &Tensor, mask: &Tensor) -> Tensor {
+    let delta = tensor(&DELTA);
+    let credit = |form: CreditForm| {
+        form.advantages(CreditInput::new(advantages, &delta, mask)).expect("it cannot fail")
+    };
+    let additive = credit(CreditForm::Advantage { mix: 0.5, max: Some(2.0) });
+    let weighted = credit(CreditForm::Weight { min: 0.5, max: 2.0, inverse: false });
+    let in_turn = upload(&[true, false, true, false]);
+    additive.where_self(&in_turn, &weighted) * mask.to_kind(Kind::Double)
 }
 
 /// What the losses have in common, besides the log-probabilities. It is made once, since the losses are small and many.
@@ -51,11 +67,12 @@ impl Batch {
         let mask = LENS.map(|len| [0, 1, 2, 3].map(|position| position < len));
         let mask = upload(mask.as_flattened()).view(SHAPE);
         let advantages = upload(&[0.8, -1.3, -0.6]).unsqueeze(-1);
+        let advantages = advantages * mask.to_kind(Kind::Double);
         Self {
             old: tensor(&LOGPROBS) - tensor(&LOG_RATIOS),
             reference: tensor(&REFERENCE),
             behavior: tensor(&BEHAVIOR),
-            advantages: advantages * mask.to_kind(Kind::Double),
+            advantages: credited(&advantages, &mask),
             mask,
             token_weights: tensor(&[0.5, 1.0, 2.0, 0.1, 1.5, 1.0, 0.0, 1.0, 0.7, 0.9, 1.0, 1.0]),
             row_weights: upload(&[1.0, 0.4, 0.9]),
