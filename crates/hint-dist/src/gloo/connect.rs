@@ -127,7 +127,8 @@ pub(super) fn connect_all(
         match group.recv_timeout(SLICE) {
             // A rank may end while the others connect.
             Ok(group) => {
-                return group.map_err(|error| monitor.suspect(Cause::Lost, error));
+                return group
+                    .map_err(|error| monitor.suspect(Cause::Here(error.to_string()), error));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(CollectiveError::backend("connect to the other ranks", "it ended"));

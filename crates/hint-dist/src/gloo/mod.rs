@@ -59,7 +59,8 @@ impl Gloo {
     ///
     /// - [`CollectiveError::Rendezvous`] for settings that cannot be, no store, or a rank that is taken;
     /// - [`CollectiveError::Mismatch`] for another number of processes than rank 0 has;
-    /// - [`CollectiveError::Peer`] for ranks that did not come.
+    /// - [`CollectiveError::Peer`] for ranks that did not come, or that cannot connect to the others. The reason is in its text,
+    ///   such as a `bind_address` that its machine does not have.
     pub fn connect(rendezvous: &Rendezvous, timeouts: Timeouts) -> Result<Self, CollectiveError> {
         rendezvous.check()?;
         let whole = rendezvous.clone();
@@ -85,6 +86,8 @@ impl Gloo {
         let monitor = Monitor::start((open()?, server), rendezvous, serves, timeouts.heartbeat)?;
         let group = wait_for_ranks(&store, rendezvous, &monitor, &mut waited, timeouts.rendezvous)
             .and_then(|()| {
+                // All ranks have met, so the others get this error as well.
+                rendezvous.check_bind_address()?;
                 connect_all(store, (rank, world_size), host, &monitor, (&mut waited, timeouts))
             })
             // A failure that is known to the others is the same on every rank.
@@ -195,7 +198,7 @@ impl Gloo {
     /// The failure of the group, after NCCL has failed in this rank: the rank that has ended, else this one.
     #[cfg(feature = "nccl")]
     pub(crate) fn gpu_failed(&self, error: CollectiveError) -> CollectiveError {
-        self.monitor.suspect(Cause::Gpu(error.to_string()), error)
+        self.monitor.suspect(Cause::Here(error.to_string()), error)
     }
 
     /// Connects to the store once more, for keys that begin with `name`. May be called from any thread.
@@ -330,7 +333,7 @@ mod tests {
     use super::*;
     use crate::ffi::Store;
 
-    /// The results of two threads that meet at the store of a launcher.
+    /// The results of two threads that meet at the store of a launcher, which listens at `port`.
     fn both<T: Send>(port: u16, work: impl Fn(Gloo) -> T + Sync) -> Vec<T> {
         let connect = |rank: usize| {
             let rendezvous = Rendezvous::new(rank, 2, "127.0.0.1", port).with_external_store();
@@ -342,12 +345,33 @@ mod tests {
         })
     }
 
-    #[test]
-    fn processes_meet_again_at_the_store_of_a_launcher() {
+    /// The store of a launcher, and its port.
+    fn launcher() -> (Store, u16) {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        let _launcher = Store::open("127.0.0.1", port, true, "", Duration::from_secs(20));
+        let timeout = Duration::from_secs(20);
+        (Store::open("127.0.0.1", port, true, "", timeout).expect("a store"), port)
+    }
+
+    #[test]
+    fn a_connection_that_fails_here_names_this_rank_and_the_reason() {
+        let (_launcher, port) = launcher();
+        let found = both(port, |member| {
+            if member.rank() == 1 {
+                let error = CollectiveError::backend("connect to the other ranks", "no route");
+                return Err(member.monitor.suspect(Cause::Here(error.to_string()), error));
+            }
+            member.barrier()
+        });
+        let reason = "cannot connect to the other ranks: no route";
+        let failed = CollectiveError::failed(1, reason);
+        assert_eq!(found, [Err(failed.clone()), Err(failed)]);
+    }
+
+    #[test]
+    fn processes_meet_again_at_the_store_of_a_launcher() {
+        let (_launcher, port) = launcher();
         let failed = CollectiveError::failed(1, "no memory");
         let found = both(port, |member| {
             if member.rank() == 1 {

@@ -38,9 +38,9 @@ pub(super) enum Cause {
     Lost,
     /// Somebody did not come to an operation of this line in this time.
     Late(Duration, Line),
-    /// NCCL gave up here, for this reason. It says the same of a rank that ended and of a fault of this one.
-    #[cfg(feature = "nccl")]
-    Gpu(String),
+    /// Gloo could not connect here, or NCCL gave up here, for this reason. Both say the same of a rank that ended and of a
+    /// fault of this one.
+    Here(String),
 }
 
 /// The group of the connections, or its duplicate for another thread.
@@ -351,8 +351,7 @@ impl HeartbeatThread {
             _ if !dead.is_empty() => Some(CollectiveError::ended(dead)),
             Cause::Late(timeout, line) => Some(CollectiveError::late(late(line), timeout)),
             Cause::Lost => is_unexplained.then(|| CollectiveError::ended(Vec::new())),
-            #[cfg(feature = "nccl")]
-            Cause::Gpu(reason) => {
+            Cause::Here(reason) => {
                 is_unexplained.then(|| CollectiveError::failed(self.rank, &reason))
             }
         })

@@ -1,6 +1,6 @@
 //! Meeting point and timeouts of the processes of a group.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 use crate::error::CollectiveError;
@@ -57,6 +57,17 @@ impl Rendezvous {
         Err(CollectiveError::Rendezvous(format!(
             "the rank must be below the number of processes, found rank {rank} of {world_size}"
         )))
+    }
+
+    /// Listens at `bind_address`, if there is one. Where that fails, this rank gives the reason, and Gloo gives none.
+    pub(super) fn check_bind_address(&self) -> Result<(), CollectiveError> {
+        let Some(address) = &self.bind_address else { return Ok(()) };
+        TcpListener::bind((address.as_str(), 0)).map(drop).map_err(|error| {
+            let reason = format!(
+                "`{address}` is no address of this machine ({error}); give another one as `--bind-address`"
+            );
+            CollectiveError::failed(self.rank, &reason)
+        })
     }
 
     /// The address of this machine that the others reach it at: the one that it reaches the store from.

@@ -136,6 +136,11 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             rendezvous.world_size += usize::from(is(1));
             Gloo::connect(&rendezvous, timeouts).map(|_| ())
         }
+        // The others connect, and this rank cannot.
+        "no address" => {
+            rendezvous.bind_address = is(1).then(|| NOWHERE.to_owned());
+            Gloo::connect(&rendezvous, timeouts).map(|_| ())
+        }
         "missing" => {
             let timeouts = timeouts.with_rendezvous(Duration::from_secs(5));
             if is(2) { Ok(()) } else { Gloo::connect(&rendezvous, timeouts).map(|_| ()) }
@@ -193,6 +198,9 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
         other => panic!("no scenario `{other}`"),
     }
 }
+
+/// Of a network for documentation: no machine has it.
+const NOWHERE: &str = "192.0.2.1";
 
 const FLOAT: (Kind, tch::Device) = (Kind::Float, tch::Device::Cpu);
 
@@ -252,21 +260,27 @@ fn peer(ranks: &[usize], state: PeerState) -> Result<(), CollectiveError> {
 
 #[test]
 fn every_rank_finds_the_same() {
-    let scenarios = ["operations", "mismatch", "late", "abort", "world_size", "dead 1"];
+    let scenarios =
+        ["operations", "mismatch", "late", "abort", "world_size", "no address", "dead 1"];
     let found = processes(3, &scenarios);
     let text = |len: usize| format!("`all_to_all` of {len} elements (Float)");
     let processes = |world_size: usize| format!("a group of {world_size} processes");
+    let error = TcpListener::bind((NOWHERE, 0)).expect_err("no machine has it");
+    let no_address = format!(
+        "`{NOWHERE}` is no address of this machine ({error}); give another one as `--bind-address`"
+    );
     let expected = [
         Ok(()),
         Err(CollectiveError::Mismatch { rank: 1, expected: text(6), found: text(51) }),
         peer(&[2], PeerState::Late { seconds: 4 }),
         peer(&[1], PeerState::Failed { reason: "no memory".to_owned() }),
         Err(CollectiveError::Mismatch { rank: 1, expected: processes(3), found: processes(4) }),
+        peer(&[1], PeerState::Failed { reason: no_address }),
         peer(&[1], PeerState::Ended),
     ];
     for (rank, found) in found.into_iter().enumerate() {
         // The rank that was killed could not say what it found.
-        let told = if rank == 1 { 5 } else { 6 };
+        let told = if rank == 1 { 6 } else { 7 };
         assert_eq!(found, expected[..told], "rank {rank}");
     }
 }
