@@ -230,6 +230,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_has_the_machine_of_the_check() {
+        let page = include_str!("../../../docs/machines.md");
+        assert!(page.contains(MACHINE), "docs/machines.md has not:\n{MACHINE}");
+    }
+
+    #[test]
     fn a_row_has_the_medians_without_the_first_step() {
         let line = |step: f64| {
             format!(

@@ -72,7 +72,7 @@ pub(super) struct Comparison {
     /// Steps that count.
     steps: usize,
     machine: Machine,
-    /// The run that gave the efficiencies.
+    /// The run that gave the shares of its peaks.
     fit: Option<String>,
     /// Whether rollouts were sampled ahead, so that sampling cannot be told from waiting.
     is_ahead: bool,
@@ -80,12 +80,12 @@ pub(super) struct Comparison {
     measured: Times,
 }
 
-/// Compares the model with `run`, whose processes and servers the options name. The efficiencies are the machine's, or
+/// Compares the model with `run`, whose processes and servers the options name. The shares of the peaks are the machine's, or
 /// those of the run in `--fit`.
 ///
 /// # Errors
 ///
-/// A run without timings or lengths; one to fit that sampled ahead.
+/// A run without timings or lengths; one to fit that sampled ahead, or learned nothing.
 pub(super) fn compare(
     options: &Options,
     config: &ModelConfig,
@@ -124,31 +124,46 @@ fn time(shape: &Shape, demand: &Demand, machine: &Machine) -> StepTime {
     StepTime::new(shape, demand, machine, room(demand, server.as_ref()))
 }
 
-/// The machine with the efficiencies that give the times of the steps. The one divides the time of sampling, the
-/// other that of the passes. The optimizer and the exchange of gradients depend on neither.
+/// The machine with the shares that give the times of the steps. One divides the time of sampling, and one that of the
+/// passes. With servers, the bandwidth of the folder divides that of the transfer. The optimizer and the exchange of gradients
+/// depend on none of them.
 fn fitted(shape: &Shape, machine: &Machine, steps: &[MeasuredStep]) -> Result<Machine> {
     ensure!(
         steps.iter().all(|step| !step.demand.is_ahead),
         "a run with `run.ahead` cannot be fitted, since it does not measure its sampling; name another one"
     );
     let at_peak = Machine { mfu: 1.0, sampling_efficiency: 1.0, ..machine.clone() };
-    let (mut sampling, mut passes, mut others, mut rollout, mut update) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let (mut sampling, mut passes, mut others, mut transfer) = (0.0, 0.0, 0.0, 0.0);
+    let mut measured = Times::default();
     for step in steps {
         let time = time(shape, &step.demand, &at_peak);
         sampling += time.sampling.seconds() + time.hinted.seconds();
         passes += time.update;
         others += time.optimizer + time.all_reduce;
-        rollout += step.measured.sampling;
-        update += step.measured.update;
+        transfer += time.transfer;
+        measured.sampling += step.measured.sampling;
+        measured.update += step.measured.update;
+        measured.transfer += step.measured.transfer;
     }
     ensure!(
-        update > others && rollout > 0.0,
+        passes > 0.0 && sampling > 0.0,
+        "its steps have no gradient, so they do not show how fast the machine learns; name a run that learns"
+    );
+    ensure!(
+        measured.update > others && measured.sampling > 0.0,
         "its updates take {}, and the optimizer alone would take {}; give the machine with `--machine`",
-        seconds(update),
+        seconds(measured.update),
         seconds(others)
     );
-    let (mfu, sampling_efficiency) = (passes / (update - others), sampling / rollout);
-    Ok(Machine { mfu, sampling_efficiency, ..machine.clone() })
+    // It covers all that servers do: they also pause, load and resume.
+    let hands_over = transfer > 0.0 && measured.transfer > 0.0;
+    let disk_share = if hands_over { transfer / measured.transfer } else { 1.0 };
+    Ok(Machine {
+        mfu: passes / (measured.update - others),
+        sampling_efficiency: sampling / measured.sampling,
+        disk_bandwidth: machine.disk_bandwidth * disk_share,
+        ..machine.clone()
+    })
 }
 
 /// The steps of the run in `dir`. The first one, which also warms up, is left out if there are others.
@@ -265,7 +280,7 @@ fn error(predicted: f64, measured: f64) -> Option<f64> {
 }
 
 impl fmt::Display for Comparison {
-    /// The efficiencies, and a table with a row per part.
+    /// The shares of the peaks, and a table with a row per part.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.fit {
             Some(run) => format!("fitted to {run}"),
@@ -273,7 +288,11 @@ impl fmt::Display for Comparison {
         };
         writeln!(formatter, "{}: means of {} steps", self.run, self.steps)?;
         let machine = &self.machine;
-        writeln!(formatter, "{source}, of {}: {}", machine.name, efficiencies(machine))?;
+        write!(formatter, "{source}, of {}: {}", machine.name, efficiencies(machine))?;
+        if self.predicted.transfer > 0.0 {
+            write!(formatter, ", {:.1} MB/s through the folder", machine.disk_bandwidth / 1e6)?;
+        }
+        writeln!(formatter)?;
         let mut table = Table::new();
         table.load_preset(NOTHING).set_header(["part", "predicted", "measured", "error"]);
         for (name, predicted, measured) in self.parts() {

@@ -8,7 +8,7 @@
 //!
 //! Prints the seconds of sampling, transfer, update and exchange of gradients. The memory of a GPU, the bottleneck and
 //! the cost of a run follow. Several numbers of GPUs give a table in Markdown. Loads no weights. `--measured` compares the model
-//! with a finished run, and `--fit` takes its two efficiencies from another one (`docs/machines.md`).
+//! with a finished run, and `--fit` takes the shares of its peaks from another one (`docs/machines.md`).
 
 mod machine;
 mod measured;
@@ -149,7 +149,8 @@ pub struct Options {
     #[arg(long, value_name = "RUN")]
     measured: Option<PathBuf>,
 
-    /// Take the two efficiencies from the timings of this other finished run of the same model.
+    /// Take the shares of the machine's peaks from the timings of this other finished run of the same model. If servers
+    /// sampled for it, it also gives the bandwidth of the folder of the weights.
     #[arg(long, value_name = "RUN", requires = "measured")]
     fit: Option<PathBuf>,
 

@@ -310,19 +310,20 @@ fn a_fit_finds_the_efficiencies_and_predicts_another_run() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::small(Architecture::Llama, 60);
     let sheet = Machine::read("l40s").unwrap();
-    let truth = Machine { mfu: 0.125, sampling_efficiency: 0.0625, ..sheet.clone() };
+    let truth =
+        Machine { mfu: 0.125, sampling_efficiency: 0.0625, disk_bandwidth: 1e5, ..sheet.clone() };
     let work = ["--model", "m", "--prompts", "16", "--group-size", "4", "--prompt-len", "40"];
-    let one = options(&work);
+    let one = options(&[&work[..], &["--servers", "1"]].concat());
     let one = write_run(folder.path(), &config, &truth, &one);
     // Two processes that divide the machine, with two updates in a step and a server for each.
     let two = [&work[..], &["--gpus", "2", "--servers", "2", "--updates", "2"]].concat();
     let two = write_run(folder.path(), &config, &truth.part(0.5), &options(&two));
     let (one, two) = (one.to_string_lossy(), two.to_string_lossy());
     let measured = ["--measured", &two, "--gpus", "2", "--servers", "2", "--machine-frac", "0.5"];
-    let fit = options(&[&measured[..], &["--fit", &one]].concat());
+    let fit = options(&[&measured[..], &["--fit", &one, "--fit-servers", "1"]].concat());
     let found = measured::compare(&fit, &config, &sheet, Path::new(&*two)).unwrap();
     let json = serde_json::from_str::<Value>(&found.json()).unwrap();
-    for (key, value) in [("mfu", 0.125), ("sampling_efficiency", 0.0625)] {
+    for (key, value) in [("mfu", 0.125), ("sampling_efficiency", 0.0625), ("disk_bandwidth", 1e5)] {
         let fitted = json["machine"][key].as_f64().unwrap();
         assert!((fitted / value - 1.0).abs() < 1e-6, "{key} {fitted}");
     }
@@ -330,9 +331,12 @@ fn a_fit_finds_the_efficiencies_and_predicts_another_run() {
         let error = json["seconds"][part]["error"].as_f64();
         assert!(error.is_none_or(|error| error.abs() < 1e-6), "{part}: {json:#}");
     }
+    assert!(json["seconds"]["transfer"]["error"].is_number(), "{json:#}");
     let text = found.to_string();
     assert!(
-        text.contains("means of 3 steps") && text.contains("12.5 % of the arithmetic"),
+        text.contains("means of 3 steps")
+            && text.contains("12.5 % of the arithmetic")
+            && text.contains(", 0.1 MB/s through the folder\n"),
         "{text}"
     );
 
@@ -343,7 +347,7 @@ fn a_fit_finds_the_efficiencies_and_predicts_another_run() {
 }
 
 #[test]
-fn a_run_without_steps_and_one_that_sampled_ahead_cannot_be_fitted() {
+fn a_run_without_steps_or_gradients_and_one_that_sampled_ahead_cannot_be_fitted() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::small(Architecture::Llama, 60);
     let sheet = Machine::read("l40s").unwrap();
@@ -354,7 +358,15 @@ fn a_run_without_steps_and_one_that_sampled_ahead_cannot_be_fitted() {
         let options = options(&["--measured", &run, "--fit", &run]);
         measured::compare(&options, &config, &sheet, &dir)
     };
-    assert!(compare().is_ok());
+    let fitted = serde_json::from_str::<Value>(&compare().unwrap().json()).unwrap();
+    // Without servers nothing is handed over.
+    assert_eq!(fitted["machine"]["disk_bandwidth"], json!(sheet.disk_bandwidth));
+    let metrics = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let (share, all) = ("\"tokens/no_gradient_frac\":0.25", "\"tokens/no_gradient_frac\":1.0");
+    std::fs::write(dir.join("metrics.jsonl"), metrics.replace(share, all)).unwrap();
+    let error = format!("{:#}", compare().unwrap_err());
+    assert!(error.contains("its steps have no gradient"), "{error}");
+    std::fs::write(dir.join("metrics.jsonl"), metrics).unwrap();
     let ahead = "run = { prompts_per_step = 16, ahead = 1 }\nrollout.group_size = 4\n";
     let ahead = GrpoConfig::from_toml(ahead).unwrap().to_toml().unwrap();
     std::fs::write(dir.join("config.toml"), ahead).unwrap();
