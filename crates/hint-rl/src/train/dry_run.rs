@@ -44,6 +44,11 @@ pub(crate) fn dry_run(
     let is_supervised = method.is_supervised();
     let mut config = settings.config(method);
     say.line("config", &plan(settings, &config));
+    let workers = config.run.virtual_workers.unwrap_or(world_size);
+    ensure!(
+        workers >= world_size,
+        "`run.virtual_workers` is {workers}, and must be at least 1 for each of the {world_size} processes"
+    );
     let workload = settings.workload()?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let problems = &settings.problems;
@@ -105,7 +110,7 @@ fn optimizer(
     let shard = Shard { rank: 0, world_size };
     let parameters = model.policy.lock().parameters();
     let mut optimizer = config.optimizer.build_shard(parameters, shard)?;
-    let workers = config.run.virtual_workers.unwrap_or(world_size).max(world_size);
+    let workers = config.run.virtual_workers.unwrap_or(world_size);
     let buffers = if workers > 1 { optimizer.shard(shard) } else { None };
     let shares_weights = world_size > 1 && config.run.shard == Sharding::Parameters;
     let can_share = |buffers: &Vec<FlatBuffer>| buffers.iter().all(|one| one.own.is_some());
@@ -392,6 +397,9 @@ mod tests {
         let average = ["--set", "loss.credit.teacher={ type = 'average', decay = 0.5 }"];
         let error = try_lines(&[&small[..], &shared, &average].concat()).unwrap_err();
         assert!(format!("{error:#}").contains("an average of the weights teaches"), "{error:#}");
+        let few = ["--world-size", "4", "--set", "run.virtual_workers=2"];
+        let error = format!("{:#}", try_lines(&few).unwrap_err());
+        assert!(error.contains("`run.virtual_workers` is 2, and must be at least 1"), "{error}");
     }
 
     #[test]

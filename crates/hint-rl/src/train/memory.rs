@@ -76,9 +76,9 @@ fn bytes(tensor: &Tensor) -> u64 {
     (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
 }
 
-/// Virtual workers of the run.
+/// Virtual workers of the run. At least one for each process.
 fn workers(config: &GrpoConfig, world_size: usize) -> usize {
-    config.run.virtual_workers.unwrap_or(world_size).max(world_size)
+    config.run.virtual_workers.unwrap_or(world_size)
 }
 
 /// Rows of a virtual worker in an optimizer step, at most, with `each` rows for a prompt.
