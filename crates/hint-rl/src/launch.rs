@@ -94,11 +94,15 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// Variables that are missing or do not fit together, processes that do not come.
+    /// Variables that are missing or do not fit together, processes that do not come, an address for a process alone.
     pub(crate) fn join(timeout: Duration, bind_address: Option<String>) -> Result<Self> {
         let world_size = world_size()?;
         let is_restart = number::<u64>("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0) > 0;
         if world_size <= 1 {
+            ensure!(
+                bind_address.is_none(),
+                "--bind-address is for several processes, and this one is alone: WORLD_SIZE is not above 1"
+            );
             return Ok(Self { is_restart, ..Self::default() });
         }
         let needs =
@@ -131,13 +135,17 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// GPUs that NCCL cannot connect, if it is asked for; a process that ended.
+    /// GPUs that NCCL cannot connect, or a process alone, if NCCL is asked for; a process that ended.
     pub(crate) fn connect_devices(
         &self,
         device: Device,
         backend: Backend,
     ) -> Result<Option<String>> {
         if self.world_size() == 1 {
+            ensure!(
+                backend != Backend::Nccl,
+                "--backend nccl is for several processes, and this one is alone; leave the option out"
+            );
             return Ok(None);
         }
         let refusal = match backend {
@@ -375,9 +383,11 @@ mod tests {
     #[test]
     fn a_process_alone_exchanges_nothing() {
         let alone = ProcessGroup::default();
-        for backend in [Backend::Auto, Backend::Gloo, Backend::Nccl] {
+        for backend in [Backend::Auto, Backend::Gloo] {
             assert_eq!(alone.connect_devices(Device::Cuda(0), backend).unwrap(), None);
         }
+        let error = alone.connect_devices(Device::Cuda(0), Backend::Nccl).unwrap_err().to_string();
+        assert!(error.starts_with("--backend nccl is for several processes"), "{error}");
         assert_eq!(alone.collective().world_size(), 1);
     }
 }

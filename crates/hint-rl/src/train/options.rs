@@ -501,6 +501,8 @@ pub(super) mod tests {
             "--max-batch is for the engine",
         );
         refused(&["--vllm-merged", "--lora"], "--vllm-merged is for servers");
+        refused(&["--vllm-key-env", "PATH"], "--vllm-key-env is for servers; name them with");
+        refused(&["--vllm-weights", "folder"], "--vllm-weights is for servers");
         let with_servers = |key: &str| {
             refused(&["--vllm", "http://localhost:1", "--set", key], "it is 0, or from 0.01 to 2");
         };

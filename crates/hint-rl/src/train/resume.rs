@@ -108,6 +108,14 @@ mod tests {
         assert_eq!(resumed.methods, settings.methods);
         refused(&["--resume", out, "--method", "sft"], "it was started with: grpo, hint");
 
+        // Without servers, the options for them mean nothing.
+        let served = folder.path().join("served");
+        let served = served.to_str().unwrap();
+        let server = ["--vllm", "http://localhost:1", "--vllm-merged", "--vllm-key-env", "PATH"];
+        resolve(&[&["--out", served, "--lora"][..], &server].concat()).unwrap().save().unwrap();
+        let local = resolve(&["--resume", served, "--change", "engine=local"]).unwrap();
+        assert!(local.vllm.is_empty() && local.vllm_key_env.is_none() && !local.vllm_merged);
+
         // A change is remembered until the checkpoints of each method have it.
         let change = ["--resume", out, "--change", "evaluation.max_problems=3"];
         let changed = resolve(&change).unwrap();

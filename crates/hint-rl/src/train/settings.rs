@@ -183,6 +183,8 @@ impl Settings {
                         "--change engine takes `local`; for servers use --vllm"
                     );
                     self.vllm.clear();
+                    // They say how to use servers.
+                    (self.vllm_key_env, self.vllm_merged) = (None, false);
                     keys.push("engine");
                 }
                 key => {
@@ -334,10 +336,17 @@ impl Settings {
             self.vllm.is_empty() || self.max_batch.is_none(),
             "--max-batch is for the engine in this process; a server has a limit of its own"
         );
-        ensure!(
-            !(self.vllm.is_empty() && self.vllm_merged),
-            "--vllm-merged is for servers; name them with --vllm"
-        );
+        let for_servers = [
+            ("--vllm-merged", self.vllm_merged),
+            ("--vllm-key-env", self.vllm_key_env.is_some()),
+            ("--vllm-weights", self.vllm_weights != VllmWeights::Auto),
+        ];
+        for (option, is_given) in for_servers {
+            ensure!(
+                !(self.vllm.is_empty() && is_given),
+                "{option} is for servers; name them with --vllm"
+            );
+        }
         for server in &self.vllm {
             let rest = server.strip_prefix("http://").or_else(|| server.strip_prefix("https://"));
             let is_address = rest.is_some_and(|rest| {
