@@ -31,7 +31,8 @@ pub enum WeightPath {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VllmOptions {
-    /// Addresses, such as `http://127.0.0.1:8000`. At least one.
+    /// Addresses, such as `http://127.0.0.1:8000`. At least one, each once. Each is one server, since each gets the weights:
+    /// a balancer in front of several is not supported.
     pub servers: Vec<String>,
     /// Name under which the servers serve the model (`--served-model-name`).
     pub model: String,
@@ -114,6 +115,13 @@ impl VllmOptions {
     /// Reports every value that is out of range.
     pub fn check(&self, at: &mut Violations) {
         at.require(!self.servers.is_empty(), "servers", "must name at least one", "none");
+        let address = |server: &String| server.trim_end_matches('/').to_owned();
+        for (index, server) in self.servers.iter().enumerate() {
+            let is_new =
+                !self.servers[..index].iter().map(address).any(|one| one == address(server));
+            let expected = "must differ from those before it";
+            at.require(is_new, format_args!("servers[{index}]"), expected, server);
+        }
         at.require(self.adapter_rank != Some(0), "adapter_rank", "must be at least 1", 0);
         let is_adapter = self.weight_path == WeightPath::Nccl && self.adapter_rank.is_some();
         at.require(!is_adapter, "weight_path", "must not be nccl with `adapter_rank`", "nccl");
@@ -122,5 +130,21 @@ impl VllmOptions {
         at.seconds("backoff_s", self.backoff_s);
         at.seconds("request_timeout_s", self.request_timeout_s);
         at.seconds("sync_timeout_s", self.sync_timeout_s);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_named_twice_is_refused() {
+        let check = |servers: &[&str]| {
+            let options = VllmOptions::new(servers.iter().copied(), "policy", "weights");
+            Violations::check(|at| options.check(at)).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["http://a:1", "http://b:1", "http://a:10"]), Ok(()));
+        let expected = "servers[2]: must differ from those before it, found http://a:1/";
+        assert_eq!(check(&["http://a:1", "http://b:1", "http://a:1/"]), Err(expected.to_owned()));
     }
 }
