@@ -11,7 +11,7 @@ use hint_policy::{LoraConfig, SharedPolicy};
 use hint_rollout::{DatasetHints, LocalEngine};
 use hint_tests::{Digits, STOP, lenient_rubric, problems, tiny_policy};
 
-use super::{build, nothing, run_config};
+use super::{build, nothing, open, run, run_config};
 
 /// The error of building a run.
 #[track_caller]
@@ -56,6 +56,21 @@ fn a_run_ahead_is_refused_where_it_cannot_be_right() {
     stale.validate().expect("nothing is older");
     stale.run.ahead = u64::MAX;
     stale.validate().expect_err("a number that large is an error, not an overflow");
+}
+
+#[test]
+fn more_steps_of_a_run_ahead_are_refused_with_their_reason() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut config = run_config(0);
+    config.run.steps = 1;
+    run(dir.path(), &config, nothing(), None);
+    (config.run.steps, config.run.ahead) = (3, 1);
+    let builder = build(&config, nothing()).builder.run_dir(open(dir.path(), &config));
+    let builder = builder.changes(["run.ahead", "run.steps"]);
+    refused(
+        builder,
+        "1 there, 3 here; with `run.ahead` no batch is sampled beyond `run.steps`, and schedules",
+    );
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl Restored {
         let is_meant = |(key, ..): &(String, Value, Value)| {
             names(key) && (key != "run.steps" || names("run.schedule_steps"))
         };
+        let is_ahead = config.run.samples_ahead() || self.state.config.run.samples_ahead();
         let refused = differences.iter().filter(|difference| !is_meant(difference));
         let refused = refused.map(|(key, before, after)| {
             let text = |value: &Value, side| match (value, key.strip_prefix("custom_parts.")) {
@@ -143,12 +144,7 @@ impl Restored {
                 (Value::Null, None) => "nothing".to_owned(),
                 (value, _) => value.to_string(),
             };
-            let advice = if key == "run.steps" {
-                "; schedules are in shares of the run, so set `run.schedule_steps` as well; the \
-                 former value keeps them, the new one stretches them"
-            } else {
-                ""
-            };
+            let advice = if key == "run.steps" { advise_steps(is_ahead) } else { String::new() };
             format!(
                 "{key}: {} there, {} here{advice}",
                 text(before, &self.state.config),
@@ -162,6 +158,16 @@ impl Restored {
         let change = |(key, before, after)| Change { step, key, before, after };
         Ok(differences.into_iter().map(change).collect())
     }
+}
+
+/// Why another number of steps is refused, and how to have it. `is_ahead` tells whether either run samples ahead.
+fn advise_steps(is_ahead: bool) -> String {
+    let ahead =
+        if is_ahead { "with `run.ahead` no batch is sampled beyond `run.steps`, and " } else { "" };
+    format!(
+        "; {ahead}schedules are in shares of the run, so set `run.schedule_steps` as well; the former value keeps them, \
+         the new one stretches them"
+    )
 }
 
 /// Copies the checkpoint's weights into the policy's parameters.
