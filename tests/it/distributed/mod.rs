@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hint_dist::{Collective, Single, Threads};
 use hint_grpo::objective::Aggregation;
 use hint_grpo::optim::{AlgorithmConfig, SgdConfig};
 use hint_grpo::{GrpoConfig, GrpoError, Outcome, Parts, RunBuilder, RunDir, Trainer};
 use hint_policy::{CausalLm, LoraConfig, SharedPolicy};
-use hint_rollout::Problem;
+use hint_rollout::{Problem, Seed};
 use hint_tests::{
     StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, wide_policy,
 };
@@ -18,6 +18,7 @@ use serde_json::json;
 
 mod ahead;
 mod failing;
+mod losses;
 mod memory;
 mod parameters;
 mod processes;
@@ -36,6 +37,16 @@ fn shared_config(steps: u64) -> GrpoConfig {
     config
 }
 
+/// A seed from the clock, so that every run of a test tries something else; printed for a repetition.
+#[expect(clippy::disallowed_methods, reason = "a test is meant to vary")]
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
+fn any_seed() -> Seed {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = u64::from(now.expect("the clock is set").subsec_nanos());
+    println!("seed: {seed}");
+    Seed::new(seed)
+}
+
 /// A run: its policy, and the step after which the first process stops it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scenario {
@@ -46,6 +57,9 @@ struct Scenario {
     recomputes: bool,
     stop: Option<u64>,
 }
+
+/// A run whose processes each hold a part of the optimizer's state.
+const RUN: Scenario = Scenario { lora: false, wide: true, recomputes: false, stop: None };
 
 impl Scenario {
     /// The policy without adapters.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
 use hint_grpo::advantage::{AdvantageConfig, Baseline};
@@ -12,8 +12,11 @@ use hint_grpo::{GrpoConfig, GrpoError, RunDir};
 use hint_rollout::Seed;
 use hint_rollout::collect::curriculum::{DynamicSampling, SignalCriterion};
 
+use super::losses::any_loss;
 use super::parameters::in_parts;
-use super::{Scenario, assert_same, outcome, preset, presets, shared_config, training};
+use super::{
+    RUN, Scenario, any_seed, assert_same, outcome, preset, presets, shared_config, training,
+};
 use crate::killed::{announce, wait_until_ready};
 
 /// Variable of a child: its rank, the number of processes, the port, and the seconds without a heartbeat. Then follow the run,
@@ -45,9 +48,6 @@ fn run_config(steps: u64) -> GrpoConfig {
     config
 }
 
-/// A run whose processes each hold a part of the optimizer's state.
-const RUN: Scenario = Scenario { lora: false, wide: true, recomputes: false, stop: None };
-
 /// As [`run_config`], sampled ahead.
 fn ahead_config(steps: u64) -> GrpoConfig {
     let mut config = run_config(steps);
@@ -62,11 +62,18 @@ const PARTS: &str = "parts";
 /// The same, sampled ahead.
 const PARTS_AHEAD: &str = "parts-ahead";
 
-/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], [`PARTS_AHEAD`], or a preset.
+/// A run with the loss of a seed, which follows.
+const LOSS: &str = "loss-";
+
+/// The run that a child is told: so many steps of [`RUN`], also sampled ahead, [`PARTS`], [`PARTS_AHEAD`], [`LOSS`], or a
+/// preset.
 fn run_of(told: &str) -> (Scenario, GrpoConfig) {
-    let steps = |text: &str| text.parse::<u64>().ok();
-    if let Some(steps) = steps(told) {
+    let number = |text: &str| text.parse::<u64>().ok();
+    if let Some(steps) = number(told) {
         return (RUN, run_config(steps));
+    }
+    if let Some(seed) = told.strip_prefix(LOSS).and_then(number) {
+        return (RUN, any_loss(Seed::new(seed)));
     }
     if told == PARTS {
         return (RUN, in_parts(run_config(3)));
@@ -74,20 +81,10 @@ fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     if told == PARTS_AHEAD {
         return (RUN, in_parts(ahead_config(3)));
     }
-    match told.strip_prefix("ahead-").and_then(steps) {
+    match told.strip_prefix("ahead-").and_then(number) {
         Some(steps) => (RUN, ahead_config(steps)),
         None => (Scenario::default(), preset(told)),
     }
-}
-
-/// A seed from the clock, so that every run of a test tries something else; printed for a repetition.
-#[expect(clippy::disallowed_methods, reason = "a test is meant to vary")]
-#[expect(clippy::print_stdout, reason = "shown when the test fails")]
-fn any_seed() -> Seed {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = u64::from(now.expect("the clock is set").subsec_nanos());
-    println!("seed: {seed}");
-    Seed::new(seed)
 }
 
 /// A port that nobody listens at.
@@ -128,6 +125,19 @@ fn complete(world_size: usize, run: &str, dir: &Path) {
     }
 }
 
+/// Compares 2 and 3 processes with one.
+fn assert_same_as_one(told: &str) {
+    let (run, config) = run_of(told);
+    let whole = run.outcome_in(1, &config);
+    for world_size in [2, 3] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        complete(world_size, told, dir.path());
+        let GrpoConfig { loss, advantage, .. } = &config;
+        let what = format!("`{told}` in {world_size} processes, {loss:?} {advantage:?}");
+        assert_same(&what, &outcome(dir.path()), &whole);
+    }
+}
+
 /// A child of [`start`]; nothing where nobody started it.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
@@ -162,51 +172,34 @@ fn member() {
 
 #[test]
 fn real_processes_end_with_the_bytes_of_one() {
-    let whole = RUN.outcome_in(1, &run_config(5));
-    for world_size in [2, 3] {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        complete(world_size, "5", dir.path());
-        assert_same(&format!("{world_size} processes"), &outcome(dir.path()), &whole);
-    }
+    assert_same_as_one("5");
 }
 
 #[test]
 fn real_processes_that_sample_ahead_end_with_the_bytes_of_one() {
-    let whole = RUN.outcome_in(1, &ahead_config(5));
-    for world_size in [2, 3] {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        complete(world_size, "ahead-5", dir.path());
-        let what = format!("{world_size} processes, ahead");
-        assert_same(&what, &outcome(dir.path()), &whole);
-    }
+    assert_same_as_one("ahead-5");
 }
 
 #[test]
 fn real_processes_with_weights_in_parts_end_with_the_bytes_of_one() {
     for told in [PARTS, PARTS_AHEAD] {
-        let (run, config) = run_of(told);
-        let whole = run.outcome_in(1, &config);
-        for world_size in [2, 3] {
-            let dir = tempfile::tempdir().expect("a temporary folder");
-            complete(world_size, told, dir.path());
-            let what = format!("`{told}` in {world_size} processes");
-            assert_same(&what, &outcome(dir.path()), &whole);
-        }
+        assert_same_as_one(told);
     }
 }
 
 #[test]
 fn presets_in_real_processes_end_with_the_bytes_of_one() {
     let names = presets();
-    for index in any_seed().permutation(names.len()).into_iter().take(4) {
-        let name = &names[index];
-        let whole = Scenario::default().outcome_in(1, &preset(name));
-        for world_size in [2, 3] {
-            let dir = tempfile::tempdir().expect("a temporary folder");
-            complete(world_size, name, dir.path());
-            let what = format!("`{name}` in {world_size} processes");
-            assert_same(&what, &outcome(dir.path()), &whole);
-        }
+    for index in any_seed().permutation(names.len()).into_iter().take(2) {
+        assert_same_as_one(&names[index]);
+    }
+}
+
+#[test]
+fn losses_of_all_axes_in_real_processes_end_with_the_bytes_of_one() {
+    let seed = any_seed();
+    for draw in 0..3 {
+        assert_same_as_one(&format!("{LOSS}{}", seed.child(draw).value()));
     }
 }
 
