@@ -19,13 +19,25 @@
 //!   `_generate_and_score_completions`, `training_step` for each micro-batch, clipping, and the fused AdamW.
 //!
 //! Both compute the log-probabilities of a completion once, with its entropy: the ratio of a first step needs no old ones.
-//! There is no KL term. Weights are f32; with `bfloat16`, TRL runs by `bf16=True`, its autocast, and hint-rl by
-//! `--compute bf16`. TRL has no gradient checkpointing here, as hint-rl, and samples by transformers. Left out on both
+//! There is no KL term. TRL has no gradient checkpointing here, as hint-rl, and samples by transformers. Left out on both
 //! sides are tokenizing, decoding to text, checkpoints, and logging. TRL's environment is made in the cache folder on first
 //! use. Its torch is the one of `cargo xtask setup`. `--trl` names the Python of another one.
 //!
-//! Tokens per second are sampled tokens by the time of the whole step. The time of sampling is the phase `Rollout` here,
-//! and `generate` there. Both sides work on the CPU.
+//! | precision | side | weights, gradients, moments | products |
+//! |---|---|---|---|
+//! | `float32` | both | f32 | f32 |
+//! | `bfloat16` | hint-rl | f32 | bf16, as with `--compute bf16` |
+//! | `bfloat16` | TRL | f32 | bf16, by `bf16=True`: autocast converts weights in every forward pass, also while it samples |
+//! | `bfloat16` | TRL, bf16 weights | bf16 | bf16, by `dtype=torch.bfloat16` and `bf16=True`; small updates are rounded away |
+//!
+//! The row of hint-rl has the ratio over the fastest other side, which is the one to quote.
+//!
+//! Tokens per second are sampled tokens by the time of the whole step. They are counted in what each trainer took: the
+//! completions that the reward function of TRL gets, and the report of hint-rl. TRL's side also checks shape and order of
+//! the rows that it samples. The time of sampling is that of `RolloutEngine::generate` here, and of the model's `generate`
+//! there. It holds prompts and completions, but no rewards, no advantages and no padding of rows for training. Lengths that
+//! are equal have no padding at all, which spares TRL some work. `--shortest 32` shows a batch with it. Both sides work on
+//! the CPU.
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -94,36 +106,61 @@ fn compare(args: &[String]) -> Result<()> {
     for precision in option(args, "--precisions", "float32,bfloat16").split(',') {
         let mut own = Command::new(std::env::current_exe()?);
         own.arg("ours");
-        let mut peers = [
+        let mut peers = vec![
             Peer::start("hint-rl", &mut own, &folder, precision, &settings)?,
             Peer::start("TRL", &mut ours::trl(&trl), &folder, precision, &settings)?,
         ];
+        if precision == "bfloat16" {
+            let mut command = ours::trl(&trl);
+            let weights = "bfloat16-weights";
+            let name = "TRL, bf16 weights";
+            peers.push(Peer::start(name, &mut command, &folder, weights, &settings)?);
+        }
         for _ in 0..=runs {
             for peer in &mut peers {
                 peer.run("step")?;
             }
         }
-        let [sampled, others] = [peers[0].newest("tokens")?, peers[1].newest("tokens")?];
-        if sampled != others {
-            return Err(format!("hint-rl sampled {sampled} tokens in a step, TRL {others}").into());
-        }
-        let seconds =
-            |peer: &Peer| -> Result<Spread> { peer.spread(|answer| answer["seconds"].as_f64()) };
-        let own = seconds(&peers[0])?.median;
-        for peer in &peers {
-            let step = seconds(peer)?;
-            println!(
-                "| {precision} | {} | {:.2} | {:.2} to {:.2} | {:.2} | {:.0} | {:.2} | {:.2} |",
-                peer.name,
-                step.median,
-                step.least,
-                step.most,
-                peer.spread(|answer| answer["sampling"].as_f64())?.median,
-                peer.spread(rate)?.median,
-                step.median / own,
-                peer.newest("peak_gib")?,
+        print(precision, &peers)?;
+    }
+    Ok(())
+}
+
+/// The rows of a precision. Our side is the first.
+fn print(precision: &str, peers: &[Peer]) -> Result<()> {
+    let seconds =
+        |peer: &Peer| -> Result<Spread> { peer.spread(|answer| answer["seconds"].as_f64()) };
+    let (own, others) = peers.split_first().ok_or("no side has worked")?;
+    let sampled = own.newest("tokens")?;
+    let own_seconds = seconds(own)?.median;
+    let mut best = f64::INFINITY;
+    for other in others {
+        let tokens = other.newest("tokens")?;
+        if tokens != sampled {
+            let name = other.name;
+            return Err(
+                format!("hint-rl sampled {sampled} tokens in a step, {name} {tokens}").into()
             );
         }
+        best = best.min(seconds(other)?.median / own_seconds);
+    }
+    for (at, peer) in peers.iter().enumerate() {
+        let step = seconds(peer)?;
+        let faster = if at == 0 {
+            format!("{best:.2}, over the fastest other")
+        } else {
+            format!("{:.2}", step.median / own_seconds)
+        };
+        println!(
+            "| {precision} | {} | {:.2} | {:.2} to {:.2} | {:.2} | {:.0} | {faster} | {:.2} |",
+            peer.name,
+            step.median,
+            step.least,
+            step.most,
+            peer.spread(|answer| answer["sampling"].as_f64())?.median,
+            peer.spread(rate)?.median,
+            peer.newest("peak_gib")?,
+        );
     }
     Ok(())
 }

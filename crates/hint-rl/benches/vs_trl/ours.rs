@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hint_grpo::observer::Phase;
@@ -113,15 +115,17 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
     let problems = (0..prompts.len()).map(problem).collect::<Vec<_>>();
     // Nothing ends a completion before its length.
     let engine = LocalEngine::new(policy.clone(), Vec::new());
+    let sampling = Arc::new(AtomicU64::new(0));
     let parts = Parts {
         policy,
-        engine: Fixed { engine, prompts: prompts.clone(), lengths },
+        engine: Fixed { engine, prompts: prompts.clone(), lengths, sampling: sampling.clone() },
         format: Numbered { prompts },
         rewards: Rewards::own(Rubric::new(EveryOther)),
         hints: Hints::none(),
     };
     let builder = Trainer::from_config(GrpoConfig::from_toml(&config.join("\n"))?, parts)?;
-    let mut trainer = builder.observer(Steps::default()).build()?;
+    let steps = Steps { started: None, sampling, is_over: false };
+    let mut trainer = builder.observer(steps).build()?;
     hint_policy::runtime::keep_freed_memory();
     trainer.run(&problems)?;
     Ok(())
@@ -132,6 +136,8 @@ struct Fixed {
     engine: LocalEngine,
     prompts: Vec<Vec<u32>>,
     lengths: Vec<usize>,
+    /// Nanoseconds of sampling in this step.
+    sampling: Arc<AtomicU64>,
 }
 
 impl RolloutEngine for Fixed {
@@ -146,7 +152,11 @@ impl RolloutEngine for Fixed {
                 request.sampling.max_completion_len = *length;
             }
         }
-        self.engine.generate(&requests)
+        let started = Instant::now();
+        let completions = self.engine.generate(&requests);
+        let nanoseconds = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.sampling.fetch_add(nanoseconds, Relaxed);
+        completions
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> std::result::Result<(), RolloutError> {
@@ -204,26 +214,22 @@ impl Verifier for EveryOther {
 }
 
 /// Waits for a line before each step, and answers after it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Steps {
     started: Option<Instant>,
-    sampling: Duration,
+    /// Nanoseconds of sampling in this step.
+    sampling: Arc<AtomicU64>,
     /// Nobody asks any more.
     is_over: bool,
 }
 
 impl Observer for Steps {
     fn on_phase(&mut self, _step: u64, phase: Phase) {
-        match phase {
-            Phase::Rollout => {
-                let mut line = String::new();
-                self.is_over = !std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0);
-                self.started = Some(Instant::now());
-            }
-            Phase::Update => {
-                self.sampling = self.started.map_or(Duration::ZERO, |start| start.elapsed());
-            }
-            _ => {}
+        if phase == Phase::Rollout {
+            let mut line = String::new();
+            self.is_over = !std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0);
+            self.sampling.store(0, Relaxed);
+            self.started = Some(Instant::now());
         }
     }
 
@@ -232,12 +238,13 @@ impl Observer for Steps {
             return ControlFlow::Break(());
         }
         let seconds = self.started.map_or(Duration::ZERO, |start| start.elapsed());
+        let sampling = Duration::from_nanos(self.sampling.load(Relaxed));
         let peak = peak_memory().map(|bytes| bytes as f64 / f64::from(1 << 30));
         println!(
             "{}",
             json!({
                 "tokens": report.tokens, "seconds": seconds.as_secs_f64(),
-                "sampling": self.sampling.as_secs_f64(), "peak_gib": peak,
+                "sampling": sampling.as_secs_f64(), "peak_gib": peak,
             })
         );
         ControlFlow::Continue(())

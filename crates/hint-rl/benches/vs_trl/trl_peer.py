@@ -1,6 +1,7 @@
 """TRL's side of vs_trl: takes one step of GRPOTrainer for each line of stdin, and answers with one JSON line.
 
-Arguments: the model folder, the precision (float32 or bfloat16), and a JSON file of the work.
+Arguments: the model folder, the precision, and a JSON file of the work. `float32` and `bfloat16` have f32 weights, the latter
+under autocast; `bfloat16-weights` has weights, gradients and moments in bf16.
 """
 
 import json
@@ -29,8 +30,9 @@ prompts, group = work["prompts"], work["group"]
 rows = len(prompts) * group
 # TRL's micro-batches are equally large.
 micro_batch = math.gcd(work["micro_batch"], rows)
-# Of each row of a batch, in which the completions of a prompt follow each other.
+# Of each row of a batch, in which the completions of a prompt follow each other: its length, and its prompt.
 lengths = torch.tensor(work["lengths"]).repeat_interleave(group)
+rows_of_prompts = torch.tensor(prompts).repeat_interleave(group, dim=0)
 # Ends a completion, and appears nowhere else in one; OTHER stands for it there.
 END, OTHER = 0, 1
 
@@ -61,11 +63,11 @@ class Steps(transformers.TrainerCallback):
     def on_step_begin(self, args, state, control, **_):
         if not sys.stdin.readline():
             os._exit(0)
-        self.started, self.sampling = time.perf_counter(), 0.0
+        self.started, self.sampling, self.tokens = time.perf_counter(), 0.0, 0
 
     def on_step_end(self, args, state, control, **_):
         answer = {
-            "tokens": int(lengths.sum()),
+            "tokens": self.tokens,
             "seconds": time.perf_counter() - self.started,
             "sampling": self.sampling,
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -73,22 +75,33 @@ class Steps(transformers.TrainerCallback):
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def every_other(prompts, **_):
-    """The first completion of a group is right, the second one is not, and so on."""
+def every_other(prompts, completion_ids, **_):
+    """The first completion of a group is right, the second one is not, and so on. Counts the tokens that TRL took."""
+    taken = [len(ids) for ids in completion_ids]
+    assert taken == lengths.tolist(), f"completions of {taken} tokens"
+    steps.tokens += sum(taken)
     return [float(row % group % 2 == 0) for row in range(len(prompts))]
 
 
 steps = Steps()
-model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+dtype = torch.bfloat16 if precision == "bfloat16-weights" else torch.float32
+model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+assert all(parameter.dtype == dtype for parameter in model.parameters())
 sample = model.generate
 
 
 def generate(input_ids, **options):
     """Completions of the wanted lengths."""
-    started, width = time.perf_counter(), input_ids.shape[1]
-    assert len(input_ids) == rows, "a step samples all rows at once"
+    width = input_ids.shape[1]
+    # So the lengths are those of the rows, and a step samples all rows at once.
+    assert torch.equal(input_ids, rows_of_prompts), "the rows of a batch have another order"
+    started = time.perf_counter()
     ids = sample(input_ids=input_ids, stopping_criteria=transformers.StoppingCriteriaList([Lengths(width)]), **options)
+    assert ids.shape == (rows, width + int(lengths.max())), f"{ids.shape} tokens were sampled"
     completions = ids[:, width:]
+    # Nothing is sampled for a row that has ended.
+    ended = torch.arange(completions.shape[1]) >= lengths[:, None]
+    assert (completions[ended] == END).all(), "a row is longer than it should be"
     completions[completions == END] = OTHER
     completions[torch.arange(rows), lengths - 1] = END
     steps.sampling += time.perf_counter() - started
@@ -100,7 +113,7 @@ words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<end>": END, "<other>
 tokenizer = Numbers(tokenizer_object=words, eos_token="<end>", pad_token="<end>", unk_token="<other>")
 with tempfile.TemporaryDirectory() as out:
     config = GRPOConfig(
-        output_dir=out, use_cpu=True, bf16=precision == "bfloat16", gradient_checkpointing=False, disable_tqdm=True,
+        output_dir=out, use_cpu=True, bf16=precision != "float32", gradient_checkpointing=False, disable_tqdm=True,
         report_to=[], save_strategy="no", logging_strategy="no", seed=1, shuffle_dataset=False,
         dataloader_pin_memory=False, max_steps=work["steps"], learning_rate=work["learning_rate"],
         lr_scheduler_type="constant", per_device_train_batch_size=micro_batch,
