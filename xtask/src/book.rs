@@ -56,7 +56,7 @@ fn render(host: &Host, mdbook: &Path) -> Result<()> {
     let pages = rendered(&book)?;
     let broken = broken(&pages);
     if !broken.is_empty() {
-        bail!("links of the rendered book lead nowhere:\n{}", broken.join("\n"));
+        bail!("links or images of the rendered book lead nowhere:\n{}", broken.join("\n"));
     }
     eprintln!("the book has {} pages: {}", pages.len(), book.join("index.html").display());
     Ok(())
@@ -101,8 +101,15 @@ fn install(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Anchors and links of each page.
-type Pages = BTreeMap<PathBuf, (BTreeSet<String>, Vec<String>)>;
+/// A rendered page.
+struct Page {
+    anchors: BTreeSet<String>,
+    links: Vec<String>,
+    /// Its images, scripts and frames.
+    sources: Vec<String>,
+}
+
+type Pages = BTreeMap<PathBuf, Page>;
 
 fn rendered(book: &Path) -> Result<Pages> {
     let mut pages = Pages::new();
@@ -116,7 +123,9 @@ fn rendered(book: &Path) -> Result<Pages> {
             } else if is_page(&path) {
                 let text = read(&path)?;
                 let values = |name: &str| values(&text, name);
-                pages.insert(path, (values("id").into_iter().collect(), values("href")));
+                let anchors = values("id").into_iter().collect();
+                let page = Page { anchors, links: values("href"), sources: values("src") };
+                pages.insert(path, page);
             }
         }
     }
@@ -135,8 +144,8 @@ fn broken_in_rustdoc(host: &Host) -> Result<Vec<String>> {
         let name = entry?.file_name().to_string_lossy().replace('-', "_");
         let folder = target.join("doc").join(name);
         let pages = if folder.is_dir() { rendered(&folder)? } else { Pages::new() };
-        for (path, (_, links)) in pages {
-            for link in links.iter().filter(|link| link.contains("/book/")) {
+        for (path, page) in pages {
+            for link in page.links.iter().filter(|link| link.contains("/book/")) {
                 let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
                 let linked = normal(&path.parent().unwrap_or(&path).join(file));
                 let page = linked.strip_prefix(target.join("book")).ok();
@@ -161,24 +170,30 @@ fn values(html: &str, name: &str) -> Vec<String> {
     values.filter_map(|rest| Some(rest.split_once('"')?.0.replace("&amp;", "&"))).collect()
 }
 
-/// Links to pages of the book that are not there, or lack the anchor.
+/// Links to pages of the book that are not there, or lack the anchor. Also images that were not copied.
 fn broken(pages: &Pages) -> Vec<String> {
     let mut broken = Vec::new();
-    for (path, (_, links)) in pages {
+    for (path, page) in pages {
         // These stand for pages at other addresses.
         let special = ["print.html", "404.html", "toc.html"];
         if special.iter().any(|name| path.ends_with(name)) {
             continue;
         }
-        for link in links {
+        let folder = path.parent().unwrap_or(path);
+        let is_missing = |source: &&String| {
+            let is_here = !source.contains("://") && !source.starts_with("data:");
+            is_here && !normal(&folder.join(source)).is_file()
+        };
+        let missing = page.sources.iter().filter(is_missing);
+        broken.extend(missing.map(|source| format!("{}: {source}", path.display())));
+        for link in &page.links {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             if link.contains("://") || !(file.is_empty() || is_page(file)) {
                 continue;
             }
-            let folder = path.parent().unwrap_or(path);
             let target = if file.is_empty() { path.clone() } else { normal(&folder.join(file)) };
             let found =
-                pages.get(&target).map(|(ids, _)| anchor.is_empty() || ids.contains(anchor));
+                pages.get(&target).map(|page| anchor.is_empty() || page.anchors.contains(anchor));
             if found != Some(true) && !special.iter().any(|name| target.ends_with(name)) {
                 broken.push(format!("{}: {link}", path.display()));
             }
@@ -206,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dead_links_of_pages_are_found() {
+    fn dead_links_and_images_of_pages_are_found() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("b")).unwrap();
         let write =
@@ -215,7 +230,16 @@ mod tests {
         write("b/c.html", "<p id=\"z\"><a href=\"../a.html#x\"><a href=\"https://x.y/z.html\">");
         assert_eq!(broken(&rendered(folder.path()).unwrap()), [""; 0]);
         write("b/c.html", "<a href=\"../a.html#w\"><a href=\"d.html\">");
-        let broken = broken(&rendered(folder.path()).unwrap());
-        assert_eq!(broken.len(), 3, "{broken:?}");
+        let found = broken(&rendered(folder.path()).unwrap());
+        assert_eq!(found.len(), 3, "{found:?}");
+        let image = "<img alt=\"\" src=\"../images/x.svg\"><img src=\"https://x.y/z.svg\">";
+        write("a.html", "<h1 id=\"x\">");
+        write("b/c.html", image);
+        let found = broken(&rendered(folder.path()).unwrap());
+        let page = folder.path().join("b/c.html");
+        assert_eq!(found, [format!("{}: ../images/x.svg", page.display())]);
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        write("images/x.svg", "<svg/>");
+        assert_eq!(broken(&rendered(folder.path()).unwrap()), [""; 0]);
     }
 }
