@@ -17,9 +17,11 @@
 //! counted. `memory`, `group` and `vocabulary` start processes anew for each size. A side that fails at a size, such as by
 //! lack of memory, is named, and left out from there on. The work of `group` is that of the benchmark `vs_trl`.
 //!
-//! `FOLDER`, by default `target/growth`, gets `growth.csv` with median, least and most of the runs, and one SVG file for
-//! each plot. They are written after each plot. `--short` has two or three sizes for each plot, and two runs. Sizes
-//! beyond the positions of the model are left out.
+//! `FOLDER`, by default `target/growth`, gets `growth.csv` with median, least and most of the runs, and the drawing
+//! `growth-PLOT.svg` of each plot. They are written after each plot. The lines of a plot in `growth.csv` are those of its
+//! drawing: a call replaces the lines of its own plots, and keeps the others. A drawing names its command and the
+//! processor. `--short` has two or three sizes for each plot, and two runs. Sizes beyond the positions of the model are
+//! left out.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the numbers are the output")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its environment")]
 
@@ -41,6 +43,7 @@ mod step;
 #[path = "../../src/reproduce/svg.rs"]
 mod svg;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -100,6 +103,8 @@ fn run(args: &[String]) -> Result<()> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/growth");
     let out = PathBuf::from(option(args, "--out", &target.to_string_lossy()));
     std::fs::create_dir_all(&out)?;
+    let table = out.join("growth.csv");
+    let mut csv = former_table(&table)?;
     let python = match option(args, "--python", "").as_str() {
         "" => environment("vs-trl")?,
         python => PathBuf::from(python),
@@ -112,19 +117,46 @@ fn run(args: &[String]) -> Result<()> {
     println!("{}, {} threads\n", processor(), setup.threads);
     println!("| plot | size | precision | side | median | least to most | unit | peak GiB |");
     println!("|---|---|---|---|---|---|---|---|");
-    let mut csv = plot::HEADER.to_owned();
     for measurement in &measurements {
         let mut points = Vec::new();
         for precision in option(args, "--precisions", "float32").split(',') {
             measurement.take(&python, precision, &mut points)?;
         }
-        csv += &measurement.plot.csv(&points);
-        std::fs::write(out.join("growth.csv"), &csv)?;
-        let file = out.join(measurement.plot.name).with_extension("svg");
-        std::fs::write(file, measurement.plot.svg(&points, &processor()))?;
+        csv = measurement.plot.replaced(&csv, &points);
+        std::fs::write(&table, &csv)?;
+        let file = out.join(format!("growth-{}.svg", measurement.plot.name));
+        std::fs::write(file, measurement.plot.svg(&points, &processor(), &command(args)))?;
     }
     println!("\nwritten to {}", out.display());
     Ok(())
+}
+
+/// The content of `growth.csv`, or its first line where there is no file yet.
+fn former_table(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.starts_with(plot::HEADER) => Ok(text),
+        Ok(_) => {
+            let path = path.display();
+            Err(format!("`{path}` has other columns; name another folder by `--out`").into())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(plot::HEADER.to_owned()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The command line for a reader elsewhere: without the options whose values are paths of this machine.
+fn command(args: &[String]) -> String {
+    let mut command = "cargo bench -p hint-rl --bench growth -- run".to_owned();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if ["--out", "--python", "--model"].contains(&arg.as_str()) {
+            args.next();
+        } else {
+            command.push(' ');
+            command.push_str(arg);
+        }
+    }
+    command
 }
 
 /// Sizes, and the model.

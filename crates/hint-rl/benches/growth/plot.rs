@@ -82,9 +82,15 @@ impl Plot {
         )
     }
 
-    /// The lines of the CSV file.
-    pub(crate) fn csv(&self, points: &[Point]) -> String {
-        let mut csv = String::new();
+    /// The CSV file `former`, which begins with [`HEADER`], with these points in place of its lines of this plot.
+    pub(crate) fn replaced(&self, former: &str, points: &[Point]) -> String {
+        let mut csv = HEADER.to_owned();
+        for line in former.lines().skip(1) {
+            if line.split(',').next() != Some(self.name) {
+                csv.push_str(line);
+                csv.push('\n');
+            }
+        }
         for Point { size, precision, side, spread, runs, peak_gib } in points {
             let Spread { median, least, most } = spread;
             // Writing to a string cannot fail.
@@ -98,8 +104,8 @@ impl Plot {
     }
 
     /// The chart as an SVG file: medians as lines, the range from least to most around them. The legend names sides and
-    /// precisions.
-    pub(crate) fn svg(&self, points: &[Point], processor: &str) -> String {
+    /// precisions, and the description has the command.
+    pub(crate) fn svg(&self, points: &[Point], processor: &str, command: &str) -> String {
         let mut lines = Vec::<Line>::new();
         for point in points {
             let name = format!("{}, {}", point.side, point.precision);
@@ -116,9 +122,10 @@ impl Plot {
         let (width, inner) = SIZE;
         let height = HEAD + inner + ENTRY * (lines.len() as f64 + 0.5);
         let (title, unit, processor) = (escape(self.title), escape(self.unit), escape(processor));
+        let command = escape(command);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n\
-             <style>{STYLE}</style>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n\
+             <desc>{command}</desc>\n<style>{STYLE}</style>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n\
              <text class=\"title\" x=\"10\" y=\"20\">{title}</text>\n\
              <text x=\"10\" y=\"38\">{unit}; {processor}</text>\n<g transform=\"translate(0 {HEAD})\">{drawn}</g>\n"
         );
