@@ -1,7 +1,7 @@
 //! Speed and memory side by side with transformers, and with vLLM if asked for, on SmolLM2-135M:
 //!
 //! `cargo bench -p hint-policy --bench vs_transformers -- run [--model FILE.gguf or FOLDER or qwen2.5-1.5b]
-//! [--tasks generate,ragged,train,products] [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16]
+//! [--tasks generate,ragged,train] [--precisions float32,bfloat16] [--runs 5] [--batch 32] [--requests 256] [--rows 16]
 //! [--micro-batch 4] [--own-micro-batch 2] [--threads 2] [--device cpu] [--transformers PYTHON] [--vllm PYTHON]
 //! [--bandwidth GB/S] [--peak TFLOP/S]`
 //!

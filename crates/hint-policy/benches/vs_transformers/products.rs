@@ -23,7 +23,7 @@ const SIZES: [(i64, u32); 3] = [(32, 8), (128, 4), (2048, 1)];
 /// Names of the ways to multiply.
 const WAYS: [&str; 3] = ["libtorch", "oneDNN", "oneDNN, packed"];
 
-/// Elements of a result that are computed at a time: 64 MiB in f32. More of them would measure memory.
+/// Most elements of a result that are computed at a time: 64 MiB in f32. More of them would measure memory.
 const ELEMENTS: i64 = 1 << 24;
 
 /// The kernels that only `TorchScript` can name. `x` is `[rows, in]`, and `weight` `[out, in]` or packed.
@@ -162,7 +162,7 @@ impl Way<'_> {
         for _ in 0..times {
             for (matrix, [outputs, width]) in self.matrices.iter().zip(&work.shapes) {
                 let x = work.rows[width].narrow(0, 0, rows);
-                for part in x.split((ELEMENTS / outputs).max(1), 0) {
+                for part in x.chunk((rows * outputs - 1) / ELEMENTS + 1, 0) {
                     self.multiply(&part, matrix)?;
                 }
             }
