@@ -14,7 +14,7 @@
 //! | that step alone | the time of this step in its line: sampling, update, and weights for the engine |
 //!
 //! The first token is bounded from above: its time also holds the verdict, the table and the end of the process. The model
-//! is read in three forms: as it is named, and as folders in f32 and in bf16 that the program exports before. A further
+//! is read in three forms: as it is named, and as folders in f32 and in bf16. The program exports these before. A further
 //! row of the embedded model shows what does not depend on the model's size. A run of training writes its checkpoint before
 //! the first step, as by default, and does not evaluate before it. Files are in the page cache, since rows take turns and the
 //! first round is not counted. Other work on the machine falsifies the numbers.

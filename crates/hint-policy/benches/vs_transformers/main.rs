@@ -9,11 +9,11 @@
 //! machine meets all. The first round is not counted.
 //!
 //! On a CPU, a further process of ours takes part in `generate` and `train`, and `products` is this process alone. It times
-//! the products of the model with its weights at 32, 128 and 2,048 rows, each in the fastest of three ways. A second table has
-//! their GFLOP/s, and the tokens per second that these products alone would allow. The column `of the bound` is the share
-//! of each side. The bound takes two operations for each weight and token in decoding, six in training, and the most
-//! GFLOP/s of the table's three rows. Prompts, attention, and logits that are computed twice are left out of it. So shares
-//! are a little low.
+//! the products of the model with its weights at 32, 128 and 2,048 rows. Each is tried in three ways, and the fastest counts.
+//! A second table has their GFLOP/s, and the tokens per second that these products alone would allow. The column `of the
+//! bound` is the share of each side. The bound takes two operations for each weight and token in decoding, and six in
+//! training. Its speed is the most GFLOP/s at any number of rows. Prompts, attention, and logits that are computed twice
+//! are left out of it. So shares are a little low.
 //!
 //! transformers lives in an environment in the cache folder, made on first use from the torch of `cargo xtask setup`.
 //! `--transformers` names the Python of another one, `--vllm` the Python of an environment with vLLM. `qwen2.5-1.5b` has

@@ -1,8 +1,8 @@
 //! The bound of arithmetic: the products of a model with its weights, and nothing else, as fast as the processor does them.
 //!
-//! For each line of the input, every matrix of the model is multiplied by 32, 128 and 2,048 rows. It is done in three ways:
-//! by libtorch's own product, by a kernel of oneDNN, and by that kernel over matrices that were packed before. Nothing is
-//! done with the results.
+//! For each line of the input, every matrix of the model is multiplied by 32, 128 and 2,048 rows. There are three ways. One is
+//! libtorch's own product, another a kernel of oneDNN. The third is that kernel over matrices that were packed before. Nothing
+//! is done with the results.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;

@@ -19,7 +19,7 @@
 //!
 //! `FOLDER`, by default `target/growth`, gets `growth.csv` with median, least and most of the runs, and the drawing
 //! `growth-PLOT.svg` of each plot. They are written after each plot. The lines of a plot in `growth.csv` are those of its
-//! drawing: a call replaces the lines of its own plots, and keeps the others. A drawing names its command and the
+//! drawing. A call replaces the lines of its own plots, and keeps the others. A drawing names its command and the
 //! processor. `--short` has two or three sizes for each plot, and two runs. Sizes beyond the positions of the model are
 //! left out.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the numbers are the output")]
