@@ -8,6 +8,7 @@ use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, To
 use crate::engine::contract::{
     Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
 };
+use crate::engine::queue::longest_first;
 use crate::error::RolloutError;
 use crate::run::Activity;
 
@@ -89,18 +90,10 @@ impl LocalEngine {
     }
 }
 
-/// The order in which requests start: as given if all completions are decoded at the same time. Otherwise the longest
-/// come first, so that the last ones to end are short. A request without an expectation counts as the mean.
+/// The order in which requests start: as given if all completions are decoded at the same time, else the longest first.
 fn queue(requests: &[GenerationRequest], max_batch: usize) -> Vec<usize> {
-    let mut order = (0..requests.len()).collect::<Vec<_>>();
     let rows = requests.iter().map(|request| request.num_completions).sum::<usize>();
-    let known = requests.iter().filter_map(|request| request.expected_tokens);
-    let (sum, count) = known.fold((0.0, 0.0), |(sum, count), tokens| (sum + tokens, count + 1.0));
-    if rows > max_batch && count > 0.0 {
-        let expected = |index: usize| requests[index].expected_tokens.unwrap_or(sum / count);
-        order.sort_by(|&one, &other| expected(other).total_cmp(&expected(one)));
-    }
-    order
+    if rows > max_batch { longest_first(requests) } else { (0..requests.len()).collect() }
 }
 
 /// Ends completions at stop texts, and counts them.

@@ -13,6 +13,8 @@ mod contract;
 #[cfg(feature = "local-engine")]
 mod local;
 mod peers;
+#[cfg(any(feature = "local-engine", feature = "vllm"))]
+mod queue;
 mod shared;
 #[cfg(feature = "vllm")]
 pub mod vllm;

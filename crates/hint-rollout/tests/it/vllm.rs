@@ -2,6 +2,7 @@
 
 mod aborted;
 mod adapters;
+mod order;
 mod transfer;
 
 use std::io::{BufRead, BufReader, Read, Write};

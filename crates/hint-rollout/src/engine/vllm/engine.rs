@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::engine::contract::{
     Completion, GenerationRequest, HeadWeights, RolloutEngine, Sampling, WeightSource,
 };
+use crate::engine::queue::longest_first;
 use crate::engine::vllm::batch::{Batch, Queue};
 use crate::engine::vllm::event::VllmEvent;
 use crate::engine::vllm::gpus::WeightTransfer;
@@ -141,10 +142,10 @@ impl VllmBuilder {
 /// # Ok::<(), hint_rollout::RolloutError>(())
 /// ```
 ///
-/// The servers take requests from one queue, so that a slower one gets fewer. The completions of a prompt come from one
-/// server, which reads the prompt once. The requests of a server that fails return to the queue. It is asked again in
-/// the next call, and then left out of 1, 2, 4, 8 and 16 calls. When no other is left, every call asks it. It gets the
-/// current weights before it is used. Every wait is bounded by the options.
+/// The servers take requests from one queue, so that a slower one gets fewer. The longest expected ones come first. The
+/// completions of a prompt come from one server, which reads the prompt once. The requests of a server that fails return
+/// to the queue. It is asked again in the next call, and then left out of 1, 2, 4, 8 and 16 calls. When no other is left,
+/// every call asks it. It gets the current weights before it is used. Every wait is bounded by the options.
 ///
 /// With [`VllmOptions::adapter_rank`] the servers get adapters in place of whole weights, each version under a name of
 /// its own.
@@ -298,7 +299,7 @@ impl VllmEngine {
         done: &mut [Option<Vec<Completion>>],
     ) -> Result<(), VllmError> {
         let up = self.up()?;
-        let pending = (0..done.len()).filter(|&index| done[index].is_none());
+        let pending = longest_first(requests).into_iter().filter(|&index| done[index].is_none());
         let pending = pending.collect::<Vec<_>>();
         let threads = self.options.parallel.min(pending.len());
         let batch = Batch {
