@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
-use hint_rollout::{Completion, GenerationRequest, LocalEngine, RolloutEngine, Sampling};
+use hint_rollout::{
+    Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, Sampling,
+};
 use tch::{Device, Kind, Tensor};
 
 const VOCAB: i64 = 5;
 
-/// Finds all tokens equally likely, and counts its forward passes.
+/// Finds all tokens equally likely, and none where a prompt begins with 4. Counts its forward passes.
 struct Even(Arc<AtomicUsize>);
 
 impl Policy for Even {
     fn logits(&self, tokens: &TokenBatch) -> Result<Tensor, PolicyError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let [batch, seq] = tokens.tokens().size()[..] else { unreachable!("two dimensions") };
-        Ok(Tensor::zeros([batch, seq, VOCAB], (Kind::Float, Device::Cpu)))
+        let is_bad = tokens.tokens().select(1, 0).eq(4).view([batch, 1, 1]);
+        let logits = Tensor::zeros([batch, seq, VOCAB], (Kind::Float, Device::Cpu));
+        Ok(logits.masked_fill(&is_bad, f64::NAN))
     }
     fn parameters(&self) -> Vec<Parameter> {
         Vec::new()
@@ -67,4 +71,33 @@ fn the_longest_completions_start_first_where_not_all_fit() {
     assert!(unknown < in_turn, "{unknown} {in_turn}");
     // Nothing waits.
     assert_eq!(sample(16, |_| None).0, sample(16, |index| Some(index as f64)).0);
+}
+
+/// The error of 300 requests, of which the one at index 7 has this prompt and is expected to be the longest.
+fn failure(prompt: &[u32]) -> PolicyError {
+    let policy = SharedPolicy::new(Even(Arc::default()));
+    let mut engine = LocalEngine::new(policy, Vec::new());
+    let sampling = Sampling { max_completion_len: 1, ..Sampling::default() };
+    let request = |index: u64| {
+        let prompt = if index == 7 { prompt.to_vec() } else { vec![1, 2] };
+        let mut request = GenerationRequest::new(prompt, 1, index, sampling.clone());
+        request.expected_tokens = Some(if index == 7 { 90.0 } else { 1.0 });
+        request
+    };
+    match engine.generate(&(0..300).map(request).collect::<Vec<_>>()) {
+        Err(RolloutError::Policy(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn errors_name_the_request_by_its_place_before_the_sort() {
+    let found = failure(&[]);
+    assert!(matches!(found, PolicyError::EmptyPrompt { row: 7 }), "{found}");
+    let found = failure(&[1, 9]);
+    assert!(matches!(found, PolicyError::TokenOutOfRange { row: 7, token: 9, .. }), "{found}");
+    let found = failure(&[1; 512]);
+    assert!(matches!(found, PolicyError::RowTooLong { row: 7, len: 513, .. }), "{found}");
+    let found = failure(&[4, 1]);
+    assert!(matches!(found, PolicyError::NonFiniteLogits { request: 7, position: 0 }), "{found}");
 }

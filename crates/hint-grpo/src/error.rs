@@ -331,6 +331,15 @@ impl GrpoError {
         Self::Panicked { message: message.unwrap_or_default() }
     }
 
+    /// The error of a policy with another index of the row that it names, see
+    /// [`PolicyError::renumbered`](hint_policy::PolicyError::renumbered).
+    pub(crate) fn renumbered(self, rows: &[usize]) -> Self {
+        match self {
+            Self::Policy(error) => Self::Policy(error.renumbered(rows)),
+            other => other,
+        }
+    }
+
     /// The error and its causes, in one line.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -308,6 +308,29 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    /// The same error, with another index of the row or request that it names. `rows` holds the new index at the place of
+    /// the old one; an index beyond it stays. For functions that pass rows on in another order, or a part of them.
+    ///
+    /// ```
+    /// use hint_policy::PolicyError;
+    ///
+    /// // The second of the rows that were passed on is the row 7 of the caller.
+    /// let error = PolicyError::EmptyPrompt { row: 1 }.renumbered(&[4, 7]);
+    /// assert!(matches!(error, PolicyError::EmptyPrompt { row: 7 }));
+    /// ```
+    #[must_use]
+    pub fn renumbered(mut self, rows: &[usize]) -> Self {
+        if let Self::EmptyPrompt { row }
+        | Self::TokenOutOfRange { row, .. }
+        | Self::RowTooLong { row, .. }
+        | Self::NonFiniteLogits { request: row, .. } = &mut self
+            && let Some(&renumbered) = rows.get(*row)
+        {
+            *row = renumbered;
+        }
+        self
+    }
+
     /// A [`PolicyError::InvalidOption`] of a printable value.
     pub(crate) fn option(
         field: &'static str,

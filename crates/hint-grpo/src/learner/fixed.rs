@@ -104,8 +104,10 @@ impl Learner {
                 continue;
             }
             let rows = members.iter().map(|&index| &samples[index]).collect::<Vec<_>>();
-            let batch = token_batch(&rows, context, policy.device())?;
-            let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))?;
+            let batch = token_batch(&rows, context, policy.device())
+                .map_err(|error| error.renumbered(&members))?;
+            let scores = tch::no_grad(|| policy.score(&batch, &self.scoring()))
+                .map_err(|error| error.renumbered(&members))?;
             let scored = read_responses(&scores.logprobs, &batch);
             for (row, &index) in members.iter().enumerate() {
                 let scored = scored.get(row).unwrap_or_default();

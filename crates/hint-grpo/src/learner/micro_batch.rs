@@ -141,8 +141,14 @@ impl Learner {
         gradient: &mut WorkerGradient<'_>,
     ) -> Result<Measured, GrpoError> {
         let (policy, credit) = (self.policy.lock(), &*self.credit);
-        let micro_batch = MicroBatch::gather(step, positions, credit, policy.device())?;
-        let (forward, micro_batch) = self.forward(&**policy, step, micro_batch)?;
+        // A row of the micro-batch is named by its place in the batch.
+        let named = |error: GrpoError| {
+            let indices = positions.iter().map(|&position| step.minibatch.policy[position]);
+            error.renumbered(&indices.collect::<Vec<_>>())
+        };
+        let micro_batch =
+            MicroBatch::gather(step, positions, credit, policy.device()).map_err(named)?;
+        let (forward, micro_batch) = self.forward(&**policy, step, micro_batch).map_err(named)?;
         let columns = Columns::new(step, &micro_batch, &forward.scores().logprobs, credit)?;
         let (loss, metrics) = self.policy_loss(step, &micro_batch, &columns, forward.scores())?;
         let (value, tokens) = measure(&micro_batch, &columns, forward.scores(), &loss, metrics);
@@ -320,9 +326,12 @@ impl Learner {
         let mut own = Vec::new();
         let packing = self.packing(samples, indices, Context::Numerator);
         for (batch_index, members) in packing.of(|worker| self.processes.owns(worker)) {
-            let rows = members.iter().map(|&member| &samples[indices[member]]).collect::<Vec<_>>();
-            let batch = token_batch(&rows, Context::Numerator, policy.device())?;
-            let scores = tch::no_grad(|| policy.score(&batch, &options))?;
+            let members = members.iter().map(|&member| indices[member]).collect::<Vec<_>>();
+            let rows = members.iter().map(|&index| &samples[index]).collect::<Vec<_>>();
+            let batch = token_batch(&rows, Context::Numerator, policy.device())
+                .map_err(|error| error.renumbered(&members))?;
+            let scores = tch::no_grad(|| policy.score(&batch, &options))
+                .map_err(|error| error.renumbered(&members))?;
             let mask = loss_mask(&rows, &batch);
             if let Some(entropy) = &scores.entropy {
                 let [entropy, tokens] =

@@ -94,16 +94,18 @@ impl Learner {
         positions: &[usize],
         gradient: &mut WorkerGradient<'_>,
     ) -> Result<SftMeasured, GrpoError> {
-        let rows = positions.iter().map(|&position| &batch.samples[part.learned[position]]);
-        let rows = rows.collect::<Vec<_>>();
+        let indices = positions.iter().map(|&position| part.learned[position]).collect::<Vec<_>>();
+        let rows = indices.iter().map(|&index| &batch.samples[index]).collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let batch = token_batch(&rows, Context::Numerator, policy.device())?;
+        let batch = token_batch(&rows, Context::Numerator, policy.device())
+            .map_err(|error| error.renumbered(&indices))?;
         let options = ScoreOptions {
             temperature: self.sft.temperature,
             entropy: part.is_alone,
             ..ScoreOptions::default()
         };
-        let forward = policy.forward(&batch, &options)?;
+        let forward =
+            policy.forward(&batch, &options).map_err(|error| error.renumbered(&indices))?;
         let TokenScores { logprobs, entropy, .. } = forward.scores();
         let mask = loss_mask(&rows, &batch);
         let weights = rows.iter().map(|sample| sample.sft_weight.unwrap_or(0.0));

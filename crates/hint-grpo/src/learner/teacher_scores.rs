@@ -74,12 +74,14 @@ impl TeacherScores {
         options: ScoreOptions,
     ) -> Result<(), GrpoError> {
         let taught = self.rows.iter().map(|&row| rows[row]).collect::<Vec<_>>();
-        let mut batch = token_batch(&taught, Context::Teacher, teacher.device())?;
+        let mut batch = token_batch(&taught, Context::Teacher, teacher.device())
+            .map_err(|error| error.renumbered(&self.rows))?;
         if let Some(tokens) = alternatives {
             batch = batch.with_alternatives(&tokens.index_select(0, &self.ranks))?;
         }
         let options = ScoreOptions { top_k: self.divergence.top_k, ..options };
-        let scores = tch::no_grad(|| teacher.score(&batch, &options))?;
+        let scores = tch::no_grad(|| teacher.score(&batch, &options))
+            .map_err(|error| error.renumbered(&self.rows))?;
         let places = responses(&batch).flatten().map(dim).collect::<Vec<_>>();
         let places = upload(&places, scores.logprobs.device());
         let logprobs = scores.logprobs.reshape([-1]).index_select(0, &places);

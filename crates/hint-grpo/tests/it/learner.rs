@@ -400,6 +400,24 @@ fn a_column_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_row_without_a_prompt_is_named_by_its_place_in_the_batch() {
+    for max_tokens in [1, 1 << 20] {
+        let mut config = config();
+        config.run.max_tokens_per_micro_batch = max_tokens;
+        for short in [sampled(1, &[], &[1], 1.0), demonstration(1, &[], &[1], 1.0)] {
+            // Micro-batches take rows in the order of their length: the last one comes first.
+            let (one, two) =
+                (sampled(0, &[0], &[1, 2, 0], 1.0), sampled(0, &[2, 1], &[1, 2], -1.0));
+            let error = update_with(&EVEN, &config, SftLoss::default(), vec![one, two, short])
+                .map(|_| ())
+                .expect_err("a prompt is missing");
+            let is_named = matches!(error, GrpoError::Policy(PolicyError::EmptyPrompt { row: 2 }));
+            assert!(is_named, "{error}");
+        }
+    }
+}
+
+#[test]
 fn an_optimizer_without_memory_is_an_error() {
     // 4 PiB of weights that are one number: there is no room for a copy of them.
     let vast = Tensor::zeros([1], (tch::Kind::Float, device())).expand([1 << 50], false);

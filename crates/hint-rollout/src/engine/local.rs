@@ -136,7 +136,8 @@ impl RolloutEngine for LocalEngine {
         let policy = self.policy.lock();
         let watch = Watch { engine: self, requests: queued };
         let options = SampleOptions { max_batch: self.max_batch, ..SampleOptions::default() };
-        let sampled = sample_until(&**policy, &sampled, &options, &watch)?;
+        let sampled = sample_until(&**policy, &sampled, &options, &watch)
+            .map_err(|error| error.renumbered(&order))?;
         let version = self.version;
         let completion = |sample: hint_policy::Generation| {
             let stop = match sample.stop {

@@ -81,7 +81,9 @@ impl RolloutEngine for SharedEngine {
             if part.is_empty() {
                 continue;
             }
-            let sampled = self.engine.generate(&part)?;
+            let sampled = self.engine.generate(&part);
+            let sampled =
+                sampled.map_err(|error| error.renumbered(|| indices.clone().collect()))?;
             check_counts(&part, &sampled)?;
             own.extend(indices.zip(sampled));
         }
@@ -276,6 +278,46 @@ mod tests {
             assert_eq!(found, vec![(expected, Some(38)); world_size]);
             assert_eq!(calls.try_iter().collect::<Vec<_>>(), ["weights", "7 requests"]);
         }
+    }
+
+    /// Names the first of its requests that has no prompt, and samples nothing.
+    #[cfg(feature = "local-engine")]
+    struct Strict;
+
+    #[cfg(feature = "local-engine")]
+    impl RolloutEngine for Strict {
+        fn generate(
+            &mut self,
+            requests: &[GenerationRequest],
+        ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+            match requests.iter().position(|request| request.prompt.is_empty()) {
+                Some(row) => Err(hint_policy::PolicyError::EmptyPrompt { row }.into()),
+                None => Ok(vec![Vec::new(); requests.len()]),
+            }
+        }
+
+        fn sync(&mut self, _: &dyn WeightSource) -> Result<(), RolloutError> {
+            Ok(())
+        }
+    }
+
+    #[cfg(feature = "local-engine")]
+    #[test]
+    fn an_error_about_a_part_names_the_request_of_the_caller() {
+        let mut engine = SharedEngine::new(Box::new(Strict));
+        let brought = Arc::new(Mutex::new(vec![Vec::new()]));
+        let barrier = Arc::new(Barrier::new(1));
+        engine.share_with(Arc::new(Member { rank: 0, brought, barrier }));
+        let mut requests = requests();
+        for request in &mut requests {
+            request.num_completions = 0;
+        }
+        assert_eq!(engine.generate(&requests).unwrap().len(), 7);
+        // The second virtual worker of five takes the requests 1 and 6.
+        requests[6].prompt.clear();
+        let error = engine.generate(&requests).unwrap_err();
+        let expected = hint_policy::PolicyError::EmptyPrompt { row: 6 };
+        assert_eq!(error.to_string(), expected.to_string());
     }
 
     #[test]

@@ -321,6 +321,22 @@ impl RolloutError {
         Self::Other { part, source: source.into() }
     }
 
+    /// The error of an engine with another index of the request that it names, see
+    /// [`PolicyError::renumbered`](hint_policy::PolicyError::renumbered).
+    #[cfg(feature = "local-engine")]
+    pub(crate) fn renumbered(self, requests: impl FnOnce() -> Vec<usize>) -> Self {
+        match self {
+            Self::Policy(error) => Self::Policy(error.renumbered(&requests())),
+            other => other,
+        }
+    }
+
+    /// Without a policy no error names a request.
+    #[cfg(not(feature = "local-engine"))]
+    pub(crate) fn renumbered(self, _requests: impl FnOnce() -> Vec<usize>) -> Self {
+        self
+    }
+
     /// The error and its sources, in one line.
     pub(crate) fn chain(&self) -> String {
         chain(self)
