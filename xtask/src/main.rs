@@ -38,12 +38,12 @@ usage: cargo xtask COMMAND [-- ARGS]
   setup           find or install libtorch, and tell cargo where it is
   run  [-- ARGS]  setup, then the main example in release mode; ARGS go to the example
   init PROJECT    setup, then prepare a cargo project of your own for these crates
-  test [-- ARGS]  setup, then all tests, doctests, a short run of the main example, and `counts` if its
-                  table has bounds; with ARGS (test name filters), only the tests and doctests they select
+  test [-- ARGS]  setup, then all tests, doctests, a short run of the main example, and `counts` once
+                  it was blessed; with ARGS (test name filters), only the tests and doctests they select
   smoke           setup, then short runs of the programs and a project outside the workspace: a part of `test`
   counts [bless]  setup, then the instructions of the hot paths under valgrind, against the bounds in
-                  device/instructions.toml; `bless` makes the counts the bounds. Fails on the processor
-                  that the table names, and reports elsewhere
+                  device/instructions.toml; `bless` makes the counts the bounds of this processor. On a
+                  processor without a table it reports, and fails at half as much again
   device [short]  setup, then the programs, the golden models and the suites on an emulated GPU,
                   and the table of what a step costs; `short` is the part that the gate runs. Names of
                   parts repeat these: counts, programs, memory, gpu, suites, nccl
