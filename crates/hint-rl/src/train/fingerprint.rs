@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
@@ -27,27 +28,79 @@ struct Hashed {
 /// SHA-256 over the names and hashes of the files of a model. These are the files themselves, and of a
 /// folder those that decide the model. `out` is the folder of the run.
 pub(crate) fn of_model(places: &[PathBuf], out: Option<&Path>) -> Result<String> {
-    let cache = out.map(|out| out.join(CACHE));
-    // A cache that cannot be read is no cache.
-    let known = cache.as_ref().and_then(|cache| std::fs::read(cache).ok());
-    let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let known: BTreeMap<PathBuf, Hashed> = known.unwrap_or_default();
-    let mut hashed = known.clone();
-    let mut whole = Sha256::new();
-    for place in places {
-        for file in files(place)? {
-            let entry = hash(&file, known.get(&file))
-                .with_context(|| format!("cannot read `{}`", file.display()))?;
-            whole.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-            whole.update(entry.sha256.as_bytes());
-            hashed.insert(file, entry);
+    let mut hashes = Hashes::read(out);
+    hashes.add(places)?;
+    hashes.finish(out)
+}
+
+/// The hash of a model's files, while a thread reads them. That thread writes nothing.
+#[derive(Debug)]
+pub(crate) struct Hashing {
+    /// How many places the thread reads.
+    started: usize,
+    thread: JoinHandle<Result<Hashes>>,
+}
+
+impl Hashing {
+    /// Begins with the first `places` of a model.
+    pub(crate) fn start(places: Vec<PathBuf>, out: Option<&Path>) -> Self {
+        let (started, out) = (places.len(), out.map(Path::to_path_buf));
+        let thread = std::thread::spawn(move || {
+            let mut hashes = Hashes::read(out.as_deref());
+            hashes.add(&places)?;
+            Ok(hashes)
+        });
+        Self { started, thread }
+    }
+
+    /// As [`of_model`] of all `places`, which begin with those that it was started with.
+    pub(crate) fn finish(self, places: &[PathBuf], out: Option<&Path>) -> Result<String> {
+        let hashes = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut hashes = hashes?;
+        hashes.add(places.get(self.started..).unwrap_or_default())?;
+        hashes.finish(out)
+    }
+}
+
+/// Files as far as they were hashed.
+struct Hashes {
+    /// The cache as it was read.
+    known: BTreeMap<PathBuf, Hashed>,
+    hashed: BTreeMap<PathBuf, Hashed>,
+    whole: Sha256,
+}
+
+impl Hashes {
+    /// None yet, with the cache in the run's folder.
+    fn read(out: Option<&Path>) -> Self {
+        // A cache that cannot be read is no cache.
+        let known = out.and_then(|out| std::fs::read(out.join(CACHE)).ok());
+        let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let known: BTreeMap<PathBuf, Hashed> = known.unwrap_or_default();
+        Self { hashed: known.clone(), known, whole: Sha256::new() }
+    }
+
+    fn add(&mut self, places: &[PathBuf]) -> Result<()> {
+        for place in places {
+            for file in files(place)? {
+                let entry = hash(&file, self.known.get(&file))
+                    .with_context(|| format!("cannot read `{}`", file.display()))?;
+                self.whole.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+                self.whole.update(entry.sha256.as_bytes());
+                self.hashed.insert(file, entry);
+            }
         }
+        Ok(())
     }
-    if let Some(cache) = cache.filter(|_| hashed != known) {
-        let text = serde_json::to_string_pretty(&hashed)? + "\n";
-        replace_file(&cache, &text)?;
+
+    /// Writes the cache if it has changed.
+    fn finish(self, out: Option<&Path>) -> Result<String> {
+        if let Some(out) = out.filter(|_| self.hashed != self.known) {
+            let text = serde_json::to_string_pretty(&self.hashed)? + "\n";
+            replace_file(&out.join(CACHE), &text)?;
+        }
+        Ok(HEXLOWER.encode(&self.whole.finalize()))
     }
-    Ok(HEXLOWER.encode(&whole.finalize()))
 }
 
 /// A file, or the files of a folder that decide the model.
@@ -116,6 +169,34 @@ mod tests {
         assert_eq!(cached.matches("sha256").count(), 2);
         write("model.safetensors", "weightz");
         assert_ne!(of_model(&[model], Some(&out)).unwrap(), first);
+    }
+
+    #[test]
+    fn a_hash_from_a_thread_is_the_same_and_only_its_end_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            path
+        };
+        let places = [write("adapter.safetensors"), write("base.safetensors")];
+        let (out, cache) = (folder.path(), folder.path().join(CACHE));
+        let expected = of_model(&places, None).unwrap();
+        for started in 0..=2 {
+            let hashing = Hashing::start(places[..started].to_vec(), Some(out));
+            while !hashing.thread.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(!cache.exists());
+            assert_eq!(hashing.finish(&places, Some(out)).unwrap(), expected, "{started}");
+            assert_eq!(std::fs::read_to_string(&cache).unwrap().matches("sha256").count(), 2);
+            std::fs::remove_file(&cache).unwrap();
+        }
+        let missing = folder.path().join("missing.gguf");
+        let hashing = Hashing::start(vec![missing.clone()], Some(out));
+        let error = hashing.finish(&[missing], Some(out)).unwrap_err();
+        assert!(format!("{error:#}").contains("missing.gguf"), "{error:#}");
+        assert!(!cache.exists());
     }
 
     #[test]

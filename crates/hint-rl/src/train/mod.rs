@@ -28,7 +28,7 @@ mod summary;
 mod transfer;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,6 +52,7 @@ use self::changes::KeepChanges;
 use self::dry_run::dry_run;
 use self::engine::{engine, follow};
 pub(crate) use self::engine::{explain_key, report_server, server_key};
+use self::fingerprint::Hashing;
 pub(crate) use self::lora::parse as parse_lora;
 pub use self::options::Options;
 pub(crate) use self::settings::SETTINGS;
@@ -241,6 +242,7 @@ impl Session<'_> {
                 stop,
                 dir,
                 model_files,
+                hashing: None,
                 loaded: None,
                 copy: None,
                 lock: &mut lock,
@@ -294,6 +296,8 @@ pub struct Job<'a> {
     dir: PathBuf,
     /// Files that the model was loaded from.
     model_files: Vec<PathBuf>,
+    /// Their hash, which is begun when the model is loaded and finished when the run opens.
+    hashing: Option<Hashing>,
     /// Its tokenizer and its device, once it is loaded.
     loaded: Option<(Arc<Tokenizer>, Device)>,
     /// The copy of the policy that is sampled from ahead, if the configuration asks for that.
@@ -313,11 +317,14 @@ impl Job<'_> {
     ///
     /// As [`Workload::model`].
     pub fn model(&mut self) -> Result<Model> {
+        // Beside the loading, which reads the same files.
+        let hashing = Hashing::start(self.workload.own_files(), self.hashes_dir());
         let model = self.workload.model(self.config.run.seed)?;
         self.settings.output.note(format_args!("{}", model.report));
         report_refusals(&model.refusals, model.report.device);
         self.config.resolve_tokens(&model.tokenizer)?;
         self.model_files = self.workload.model_files(&model);
+        self.hashing = Some(hashing);
         self.loaded = Some((Arc::clone(&model.tokenizer), model.report.device));
         let has_servers = !self.settings.vllm.is_empty();
         let needs_copy = self.processes.is_first() || !has_servers;
@@ -359,7 +366,10 @@ impl Job<'_> {
         } else {
             builder.observer(self.stopper())
         };
-        let model = self.fingerprint(&self.model_files)?;
+        let model = match self.hashing.take() {
+            Some(hashing) => hashing.finish(&self.model_files, self.hashes_dir())?,
+            None => self.fingerprint(&self.model_files)?,
+        };
         let mut builder = builder;
         if let Some(copy) = self.copy.clone() {
             builder = builder.sampler_policy(copy);
@@ -409,8 +419,12 @@ impl Job<'_> {
 
     /// The hash of a model's files. The run compares it between the processes.
     fn fingerprint(&self, files: &[PathBuf]) -> Result<String> {
-        let out = self.processes.is_first().then_some(self.settings.out.as_path());
-        fingerprint::of_model(files, out)
+        fingerprint::of_model(files, self.hashes_dir())
+    }
+
+    /// The folder in which hashes are kept, if this process has it.
+    fn hashes_dir(&self) -> Option<&Path> {
+        self.processes.is_first().then_some(self.settings.out.as_path())
     }
 
     /// Ends the run when a signal asks for it.

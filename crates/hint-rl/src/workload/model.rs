@@ -179,8 +179,12 @@ impl Workload {
     /// The files that the model came from: its own, and the base of its adapters.
     pub(crate) fn model_files(&self, model: &Model) -> Vec<PathBuf> {
         let base = model.report.source.iter().filter(|base| **base != self.model).cloned();
-        let own = self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()]);
-        own.into_iter().chain(base).collect()
+        self.own_files().into_iter().chain(base).collect()
+    }
+
+    /// The first of [`Self::model_files`], which are known before the model is loaded.
+    pub(crate) fn own_files(&self) -> Vec<PathBuf> {
+        self.model_files.clone().unwrap_or_else(|| vec![self.model.clone()])
     }
 
     /// Gives a run the frozen policies that its loss asks for: the reference of a KL term, and the teacher. With it the place
