@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hint_libtorch::Host;
 
-use crate::process::{cargo, check, profiles, read, scratch};
+use crate::process::{cargo, check, dev_profile, read, scratch};
 
 /// Packages that switch on their features of the workspace. So the packages of the registry are not built a second
 /// time.
@@ -59,7 +59,7 @@ fn run_in(host: &Host, libtorch: &Path, project: &Path) -> Result<()> {
     // The versions that are here already, so that nothing is downloaded.
     write(&project.join("Cargo.lock"), &read(&host.repo.join("Cargo.lock"))?)?;
     let manifest = project.join("Cargo.toml");
-    write(&manifest, &(read(&manifest)? + AS_IN_THE_WORKSPACE + &profiles(host)?))?;
+    write(&manifest, &(read(&manifest)? + AS_IN_THE_WORKSPACE + &dev_profile(host)?))?;
 
     let in_project = |args: &[&str]| {
         let mut command = cargo(host);

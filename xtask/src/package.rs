@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use hint_libtorch::Host;
 use serde_json::Value;
 
-use crate::process::{cargo, check, profiles, quiet, scratch};
+use crate::process::{cargo, check, dev_profile, quiet, scratch};
 
 /// Content of each package beside its code.
 const FILES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
@@ -67,7 +67,7 @@ fn run_in(host: &Host, libtorch: &Path, folder: &Path, checks: Checks) -> Result
             ensure!(is_there, "the package `{name}` lacks `{file}`");
         }
     }
-    fs::write(folder.join("Cargo.toml"), manifest + &profiles(host)?)?;
+    fs::write(folder.join("Cargo.toml"), manifest + &dev_profile(host)?)?;
     fs::copy(host.repo.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     let mut compile = cargo(host);
     compile.current_dir(folder).env("CARGO_TARGET_DIR", target).env("LIBTORCH", libtorch);

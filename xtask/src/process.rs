@@ -145,12 +145,14 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// The profiles of the workspace, as a part of a manifest. If another workspace uses the same ones, and the same target
-/// folder, nothing is built a second time.
-pub(crate) fn profiles(host: &Host) -> Result<String> {
+/// The profile of development of the workspace, as a part of a manifest. If another workspace uses the same one, and the
+/// same target folder, nothing is built a second time. Releases are not built there, and their profile names more packages.
+pub(crate) fn dev_profile(host: &Host) -> Result<String> {
     let text = read(&host.repo.join("Cargo.toml"))?;
     let mut table: toml::Table = text.parse().context("the manifest is TOML")?;
     table.retain(|name, _| name == "profile");
+    let profiles = table.get_mut("profile").and_then(toml::Value::as_table_mut);
+    profiles.context("the manifest has profiles")?.retain(|name, _| name == "dev");
     Ok(format!("\n{table}"))
 }
 
