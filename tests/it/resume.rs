@@ -72,10 +72,52 @@ fn a_second_process_in_the_folder_of_a_run_changes_nothing() {
     let before = checkpoints();
     in_use(RunDir::resume(dir.path()));
     in_use(RunDir::resume_at(dir.path(), 3));
+    assert!(matches!(RunDir::remove_optimizer(dir.path()), Err(GrpoError::InUse { .. })));
     assert!(bytes(&dir.path().join("metrics.jsonl")) == metrics, "no line is cut");
     assert_eq!(checkpoints(), before);
     drop(first);
     RunDir::resume(dir.path()).expect("it is free again");
+}
+
+#[test]
+fn a_run_without_its_optimizer_keeps_its_weights_and_takes_no_more_steps() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    assert!(matches!(
+        RunDir::remove_optimizer(dir.path()),
+        Err(GrpoError::NoCheckpoint { path }) if path == dir.path()
+    ));
+    let config = run_config();
+    finish(dir.path(), &config);
+    let last = dir.path().join(format!("checkpoints/step-{STEPS:08}"));
+    let kept = || {
+        ["checkpoints/step-00000008/model.safetensors", "metrics.jsonl", "config.toml"]
+            .map(|name| bytes(&dir.path().join(name)))
+    };
+    let before = kept();
+    RunDir::remove_optimizer(dir.path()).expect("a free folder");
+    let checkpoints = RunDir::checkpoints(dir.path()).expect("the folder can be listed");
+    assert!(checkpoints.len() > 1);
+    for (_, checkpoint) in &checkpoints {
+        assert!(!checkpoint.join("optimizer.safetensors").exists(), "{checkpoint:?}");
+    }
+    // A kill after the record was written leaves the file, which the next call removes.
+    std::fs::write(last.join("optimizer.safetensors"), "left").expect("a writable folder");
+    let mut longer = config.clone();
+    longer.run.steps += 1;
+    let refused = [
+        RunDir::resume(dir.path()),
+        RunDir::resume_at(dir.path(), STEPS),
+        RunDir::resume_or_create(dir.path(), &longer),
+    ];
+    for opened in refused {
+        let error = opened.expect_err("it has no optimizer");
+        assert!(matches!(&error, GrpoError::NoOptimizer { path } if *path == last), "{error}");
+        assert!(error.to_string().contains("start a new run from its weights"), "{error}");
+    }
+    RunDir::remove_optimizer(dir.path()).expect("a free folder");
+    assert!(!last.join("optimizer.safetensors").exists());
+    assert!(kept() == before, "weights and numbers are as they were");
+    assert_eq!(RunDir::checkpoints(dir.path()).expect("the folder can be listed"), checkpoints);
 }
 
 #[test]

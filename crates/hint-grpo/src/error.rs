@@ -228,6 +228,18 @@ pub enum GrpoError {
         problem: String,
     },
 
+    /// A checkpoint lost the state of its optimizer on purpose, by
+    /// [`RunDir::remove_optimizer`](crate::RunDir::remove_optimizer).
+    #[error(
+        "checkpoint `{}` takes no more steps, because the state of its optimizer was removed when the run was done; start a \
+         new run from its weights, with its path as the model",
+        path.display()
+    )]
+    NoOptimizer {
+        /// The checkpoint's folder.
+        path: PathBuf,
+    },
+
     /// There is no checkpoint to resume from.
     #[error("no checkpoint under `{}`; start the run without resuming", path.display())]
     NoCheckpoint {

@@ -80,7 +80,7 @@ pub(crate) struct TrainerState {
     pub(crate) history: Vec<Change>,
     /// The configuration of the run.
     pub(crate) config: GrpoConfig,
-    /// CRC-32 of every other file of the checkpoint.
+    /// CRC-32 of every other file of the checkpoint. That of the optimizer is missing once it was removed.
     files: BTreeMap<String, u32>,
 }
 
@@ -177,9 +177,12 @@ impl RunDir {
     }
 }
 
-/// Compares every file of a checkpoint with its checksum.
+/// Compares every file of a checkpoint with its checksum. Refuses one whose optimizer was removed.
 pub(super) fn verify(dir: &Path) -> Result<TrainerState, GrpoError> {
     let state = read_state(dir)?;
+    if !state.files.contains_key(OPTIMIZER) {
+        return Err(GrpoError::NoOptimizer { path: dir.to_path_buf() });
+    }
     for (name, expected) in &state.files {
         let path = dir.join(name);
         let problem = match path.try_exists() {
@@ -194,6 +197,20 @@ pub(super) fn verify(dir: &Path) -> Result<TrainerState, GrpoError> {
         return Err(GrpoError::Checkpoint { path: dir.to_path_buf(), problem });
     }
     Ok(state)
+}
+
+/// Removes the state of the optimizer, if it is there. [`verify`] refuses the checkpoint from then on.
+pub(super) fn remove_optimizer(dir: &Path) -> Result<(), GrpoError> {
+    let mut state = read_state(dir)?;
+    // The record first: a kill in between leaves a file that the next call removes, and no checkpoint that seems damaged.
+    if state.files.remove(OPTIMIZER).is_some() {
+        write_json(&dir.join(STATE), &state)?;
+    }
+    let path = dir.join(OPTIMIZER);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(&path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a checkpoint that [`verify`] accepted.

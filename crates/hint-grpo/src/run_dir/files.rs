@@ -1,7 +1,7 @@
 //! Files and folders of a run: checksums, flushing, errors that name the path.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -51,10 +51,27 @@ pub(super) fn open_truncated(path: &Path, len: u64) -> Result<File, GrpoError> {
     Ok(file)
 }
 
+/// Writes a value as JSON, as [`replace`] does.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), GrpoError> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| write_error(path)(io::Error::other(error)))?;
-    fs::write(path, text + "\n").map_err(write_error(path))
+    replace(path, &(text + "\n"))
+}
+
+/// Writes a file as a whole or not at all, and flushes it to disk.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), GrpoError> {
+    let partial = path.with_file_name(format!(".{}.tmp", file_name(path)));
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        // It is of no use to anyone, and takes the room that is missing.
+        let _ = fs::remove_file(&partial);
+        write_error(path)(error)
+    })
 }
 
 /// Removes a folder, if it exists, so that no moment of it is visible under its own name. A

@@ -8,9 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::checkpoint::{checkpoint_folders, checkpoints_dir, restore_replaced, verify};
+use self::checkpoint::{
+    checkpoint_folders, checkpoints_dir, remove_optimizer, restore_replaced, verify,
+};
 use self::events::EventFile;
-use self::files::{open_truncated, read_error, remove_dir, write_error};
+use self::files::{open_truncated, read_error, remove_dir, replace, write_error};
 use self::rollouts::KeptRollouts;
 use crate::config::GrpoConfig;
 use crate::error::GrpoError;
@@ -124,8 +126,9 @@ impl RunDir {
     ///
     /// [`GrpoError::NoCheckpoint`] when the run has no checkpoint. [`GrpoError::Checkpoint`] when
     /// the latest one is damaged. The message names the file, and the newest intact checkpoint,
-    /// which [`RunDir::resume_at`] takes. [`GrpoError::InUse`] when another process writes there.
-    /// [`GrpoError::Read`] and [`GrpoError::Write`] for the files of the run.
+    /// which [`RunDir::resume_at`] takes. [`GrpoError::NoOptimizer`] after [`RunDir::remove_optimizer`].
+    /// [`GrpoError::InUse`] when another process writes there. [`GrpoError::Read`] and [`GrpoError::Write`]
+    /// for the files of the run.
     pub fn resume(root: impl Into<PathBuf>) -> Result<Self, GrpoError> {
         let root = root.into();
         let (lock, mut folders) = lock_run(&root)?;
@@ -254,6 +257,20 @@ impl RunDir {
         checkpoint_folders(root)
     }
 
+    /// Removes the state of the optimizer from every checkpoint of the run in `root`: with AdamW, two thirds of their
+    /// bytes. The weights stay, and so does everything else of the run. Such a run takes no more steps:
+    /// [`RunDir::resume`] refuses it with [`GrpoError::NoOptimizer`]. It does nothing where the state is gone already.
+    ///
+    /// # Errors
+    ///
+    /// [`GrpoError::NoCheckpoint`] when the run has no checkpoint. [`GrpoError::InUse`] when another process writes there.
+    /// [`GrpoError::Checkpoint`], [`GrpoError::Read`] and [`GrpoError::Write`] for the files of the checkpoints.
+    pub fn remove_optimizer(root: impl Into<PathBuf>) -> Result<(), GrpoError> {
+        let root: PathBuf = root.into();
+        let (_lock, folders) = lock_run(&root)?;
+        folders.iter().try_for_each(|(_, checkpoint)| remove_optimizer(checkpoint))
+    }
+
     /// The checkpoint to resume from, if any.
     pub(crate) fn resume_from(&self) -> Option<&Path> {
         self.resume_from.as_deref()
@@ -274,6 +291,5 @@ fn lock_run(root: &Path) -> Result<(FolderLock, Vec<(u64, PathBuf)>), GrpoError>
 }
 
 fn write_config(root: &Path, config: &GrpoConfig) -> Result<(), GrpoError> {
-    let path = root.join(CONFIG);
-    fs::write(&path, config.to_toml()?).map_err(write_error(&path))
+    replace(&root.join(CONFIG), &config.to_toml()?)
 }

@@ -487,6 +487,7 @@ impl Job<'_> {
                 GrpoError::Mismatch { .. }
                     | GrpoError::Config(_)
                     | GrpoError::Checkpoint { .. }
+                    | GrpoError::NoOptimizer { .. }
                     | GrpoError::InUse { .. }
             )
         );
