@@ -30,6 +30,7 @@ use hint_rollout::evaluate::EvaluationOptions;
 use tch::Device;
 
 use crate::presets;
+use crate::process::replace_file;
 use crate::workload::{Compute, Source, Workload, equality};
 
 /// Compares presets on the embedded task.
@@ -123,8 +124,7 @@ pub fn run(options: &Options) -> Result<()> {
     rows.sort_by_key(|(index, _)| *index);
     let rows = rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
     say!("{}", table(&rows));
-    std::fs::write(&options.csv, csv(&rows))
-        .with_context(|| format!("cannot write `{}`", options.csv.display()))
+    replace_file(&options.csv, &csv(&rows))
 }
 
 /// Every configuration with every seed.

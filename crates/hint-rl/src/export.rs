@@ -6,10 +6,10 @@
 //!
 //! `--model` takes the same names as in `hint-rl train`. `--merged` merges an adapter into its base, so that another one
 //! can be trained on the result. `--untied-head` writes the LM head out, which
-//! vLLM needs in order to take up new weights. Prints the folder; takes a few seconds for a small
-//! model.
+//! vLLM needs in order to take up new weights. A new folder appears whole. Prints the folder; takes a few seconds for a
+//! small model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -76,11 +76,66 @@ pub fn run(options: &Options) -> Result<()> {
     let load = LoadOptions { base, ..LoadOptions::default() };
     let model = LoadedModel::load(&path, &load)
         .with_context(|| format!("cannot load the model `{}`", path.display()))?;
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot create `{}`", options.out.display()))?;
     let Options { untied_head, merged, dtype, .. } = *options;
     let save = SaveOptions { untied_head, merged, kind: dtype.kind() };
-    model.save_with(&options.out, &save)?;
+    write(&options.out, &model, save)?;
     say!("{}", options.out.display());
     Ok(())
+}
+
+/// Writes the model into a folder that is there, file by file, or into a new one, which appears whole.
+fn write(out: &Path, model: &LoadedModel, save: SaveOptions) -> Result<()> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let partial = out.with_file_name(format!(".{name}.partial"));
+    let is_new = !out.exists();
+    let place: &Path = if is_new { &partial } else { out };
+    if is_new && place.exists() {
+        // A kill left it.
+        std::fs::remove_dir_all(place)
+            .with_context(|| format!("cannot remove `{}`", place.display()))?;
+    }
+    std::fs::create_dir_all(place)
+        .with_context(|| format!("cannot create `{}`", place.display()))?;
+    model.save_with(place, &save)?;
+    if is_new {
+        std::fs::rename(place, out).with_context(|| format!("cannot write `{}`", out.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny::tiny_model;
+
+    #[test]
+    fn a_new_folder_holds_one_model_although_a_kill_left_half_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, partial) = (folder.path().join("model"), folder.path().join(".model.partial"));
+        std::fs::create_dir(&partial).unwrap();
+        std::fs::write(partial.join("model-00001-of-00002.safetensors"), "half").unwrap();
+        let options = |merged| Options {
+            model: tiny_model().to_string_lossy().into_owned(),
+            base: None,
+            merged,
+            dtype: ElementType::F32,
+            untied_head: false,
+            out: out.clone(),
+        };
+        run(&options(false)).unwrap();
+        assert!(!partial.exists());
+        let names = || {
+            let names = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names = names.collect::<Vec<_>>();
+            names.sort();
+            names
+        };
+        let first = names();
+        assert!(first.iter().all(|name| name != "model-00001-of-00002.safetensors"), "{first:?}");
+        LoadedModel::load(&out, &LoadOptions::default()).unwrap();
+        // Again, into the folder that is there now.
+        run(&options(true)).unwrap();
+        assert_eq!(names(), first);
+        assert!(!partial.exists());
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hint_policy::runtime::{self, device_memory, silence_caught_out_of_memory};
 use hint_process::{StopSignals, bound_spinning, peak_memory, usable_cpus};
 use tch::Device;
@@ -36,25 +36,32 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// Writes a file as a whole or not at all: a disk that is full leaves the former one as it was.
+/// Writes a file as a whole or not at all. A kill or a full disk leaves the former one as it was. A link stays one, and
+/// its file is replaced. A pipe or a terminal gets the text.
 ///
 /// # Errors
 ///
 /// A file that cannot be written, by name.
 pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}.tmp"));
+    let failed = || format!("cannot write `{}`", path.display());
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return std::fs::write(&file, text).with_context(failed);
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let partial = file.with_file_name(format!(".{name}.tmp"));
     let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
+        let mut open = File::create(&partial)?;
+        open.write_all(text.as_bytes())?;
+        open.sync_all()?;
+        std::fs::rename(&partial, &file)
     };
-    write().map_err(|error| {
-        // It is of no use to anyone, and takes the room that is missing.
-        let _ = std::fs::remove_file(&partial);
-        anyhow::Error::new(error).context(format!("cannot write `{}`", path.display()))
-    })
+    write()
+        .inspect_err(|_| {
+            // It is of no use to anyone, and takes the room that is missing.
+            let _ = std::fs::remove_file(&partial);
+        })
+        .with_context(failed)
 }
 
 /// Catches stop signals; `doing` names the work that is finished first.
@@ -125,9 +132,11 @@ fn computes_alone(args: impl Iterator<Item = OsString>) -> bool {
             value => value.strip_prefix('='),
         })
     };
+    // The other scales of `reproduce` have larger models.
+    let is_larger = value("--scale").is_some_and(|scale| scale != "tiny");
     match (value("--threads"), value("--model")) {
         (Some(threads), _) => threads == "1",
-        (None, model) => value("--resume").is_none() && model.is_none_or(is_small),
+        (None, model) => value("--resume").is_none() && model.map_or(!is_larger, is_small),
     }
 }
 
@@ -156,13 +165,34 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_and_a_device_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "first").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace_file(&link, "second").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "second");
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        replace_file(&device, "gone").unwrap();
+        assert_eq!(std::fs::read_to_string(&device).unwrap(), "");
+        let error = replace_file(folder.path(), "text").unwrap_err().to_string();
+        assert!(error.contains("cannot write"), "{error}");
+    }
+
     #[test]
     fn only_several_threads_spin() {
         let alone = |args: &str| computes_alone(args.split(' ').map(OsString::from));
         for args in ["hint_grpo", "hint-rl train --model=tiny", "x --model smollm2 --threads 1"] {
             assert!(alone(args), "{args}");
         }
-        for args in ["x --model smollm2", "x --threads=2", "x --resume runs/1"] {
+        assert!(alone("x reproduce --scale tiny") && alone("x --scale small --model tiny"));
+        for args in
+            ["x --model smollm2", "x --threads=2", "x --resume runs/1", "x reproduce --scale=small"]
+        {
             assert!(!alone(args), "{args}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hint_reward::audit::{AuditFinding, AuditReport};
 use hint_reward::verifier::{Equality, VerifierConfig};
 use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
@@ -10,6 +10,7 @@ use hint_rollout::Problem;
 use serde_json::{Value, json};
 
 use crate::problem_row::problem_row;
+use crate::process::replace_file;
 use crate::workload::NOT_MATH;
 
 /// An audit of the reference answers, several of one problem where it accepts several.
@@ -96,15 +97,14 @@ impl<'p> References<'p> {
 
     /// Writes the problems with a usable reference as JSONL, and returns how many there are.
     pub(super) fn write_usable(&self, path: &Path) -> Result<usize> {
-        let mut lines = Vec::new();
+        let mut lines = String::new();
         let mut count = 0;
         for problem in self.usable() {
-            serde_json::to_writer(&mut lines, &problem_row(problem))?;
-            lines.push(b'\n');
+            lines += &serde_json::to_string(&problem_row(problem))?;
+            lines.push('\n');
             count += 1;
         }
-        std::fs::write(path, lines)
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        replace_file(path, &lines)?;
         Ok(count)
     }
 }

@@ -32,7 +32,7 @@ use serde::Serialize;
 
 pub use self::options::Options;
 use self::table::{Counter, rules, table};
-use crate::process::{is_small, keep_freed_memory, set_threads};
+use crate::process::{is_small, keep_freed_memory, replace_file, set_threads};
 use crate::progress::Output;
 use crate::terminal::hush;
 use crate::workload::{Compute, Source, Workload, device, report_refusals};
@@ -53,7 +53,7 @@ struct Report<'a> {
 impl Report<'_> {
     fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+        replace_file(path, &text)
     }
 }
 

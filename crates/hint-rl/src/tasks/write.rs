@@ -10,12 +10,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use hint_rollout::Problem;
 
 use super::{FAMILIES, Family, family, problems};
 use crate::problem_row::problem_row;
+use crate::process::replace_file;
 
 /// Writes the problems of a bundled family as JSONL.
 #[derive(Debug, Args)]
@@ -48,16 +49,16 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes problems, one a line.
+/// Writes problems, one a line. The file appears whole, or stays as it was.
 ///
 /// # Errors
 ///
 /// A file that cannot be written.
 pub(crate) fn write(path: &Path, problems: &[Problem]) -> Result<()> {
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for problem in problems {
-        serde_json::to_writer(&mut lines, &problem_row(problem))?;
-        lines.push(b'\n');
+        lines += &serde_json::to_string(&problem_row(problem))?;
+        lines.push('\n');
     }
-    std::fs::write(path, lines).with_context(|| format!("cannot write `{}`", path.display()))
+    replace_file(path, &lines)
 }
