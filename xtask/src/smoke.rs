@@ -88,8 +88,9 @@ fn several_processes(program: &Path, ahead: &str, out: &Path) -> Result<()> {
     torchrun::same_run(&out.join("alone/hint"), &out.join("shared/hint"), 2)
 }
 
-/// Runs a small reproduction. Stops another one in its first run and continues it. Both must have the same results, and
-/// `--report-only` must write them once more.
+/// Runs a small reproduction. Kills another one while it writes its problems, stops it in its first run, and continues it.
+/// Both must have the same results, and `--report-only` must write them once more. Runs that are done have no moments, and
+/// refuse to go on.
 fn reproduction(program: &Path, out: &Path) -> Result<()> {
     let command = |name: &str, more: &[&str]| {
         let options = "reproduce --arms grpo,hint --seeds 0 --jobs 1 --set run.steps=4 --set run.checkpoint_every=1 \
@@ -102,6 +103,12 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
     check(&mut command("unbroken", &[]))?;
     let broken = out.join("broken");
     let mut child = command("broken", &[]).spawn()?;
+    while !broken.exists() && child.try_wait()?.is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()?;
+    let mut child = command("broken", &[]).spawn()?;
     let first = broken.join("runs/grpo/seed-0/grpo/checkpoints/step-00000001");
     while !first.exists() && child.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(20));
@@ -112,6 +119,16 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
     ensure!(code == Some(143), "the reproduction was to be stopped; its exit code is {code:?}");
     ensure!(!broken.join("runs/hint").exists(), "the reproduction went on after the signal");
     check(&mut command("broken", &[]))?;
+    for arm in ["grpo", "hint"] {
+        let last = broken.join(format!("runs/{arm}/seed-0/{arm}/checkpoints/step-00000004"));
+        let has = |file: &str| last.join(file).exists();
+        ensure!(has("model.safetensors"), "`{}` has no weights", last.display());
+        ensure!(!has("optimizer.safetensors"), "`{}` has moments still", last.display());
+    }
+    let mut longer = Command::new(program);
+    longer.args(["train", "--steps", "6", "--resume"]).arg(broken.join("runs/hint/seed-0"));
+    refused(&mut longer, "takes no more steps")?;
+    refused(&mut command("broken", &["--compute", "bf16"]), "is of runs with --compute f32")?;
     let results = |name: &str| read(&out.join(name).join("results.csv"));
     let unbroken = results("unbroken")?;
     ensure!(unbroken.lines().count() > 12, "the results have too few rows");
@@ -126,6 +143,18 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
     for part in ["id=\"Q1\"", "id=\"T1\"", "id=\"T4\"", "<polygon", "hint-rl reproduce --arms"] {
         ensure!(page.contains(part), "the report of the reproduction lacks `{part}`");
     }
+    Ok(())
+}
+
+/// Checks that a command fails, and that `part` of its message says why.
+fn refused(command: &mut Command, part: &str) -> Result<()> {
+    let output = command.output().context("cannot start the program")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !output.status.success() && errors.contains(part),
+        "a command was to be refused with `{part}`; it ended with {} and {errors}",
+        output.status
+    );
     Ok(())
 }
 

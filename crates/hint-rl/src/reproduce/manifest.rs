@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::html::escape;
 use super::schedule::Task;
 use crate::process::replace_file;
+use crate::workload::Compute;
 
 /// Everything that runs depend on, except the held-out problems, which are compared apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ struct Manifest {
     model: String,
     /// CRC-32 of the training problems.
     problems: u32,
+    /// Number format of the passes. Earlier versions recorded none, and took that of the device.
+    #[serde(default)]
+    compute: Option<Compute>,
     /// CRC-32 of the configuration of each arm and seed.
     runs: BTreeMap<String, u32>,
     /// The commands that trained, without repetitions.
@@ -74,36 +78,71 @@ pub(super) fn html(sessions: &[Session]) -> String {
     sessions.iter().map(line).collect()
 }
 
+/// What all runs of a folder have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Common<'c> {
+    /// The training problems.
+    pub(super) train: &'c Path,
+    /// The model that is given.
+    pub(super) model: &'c str,
+    pub(super) compute: Compute,
+    /// The number format of runs whose record names none.
+    pub(super) usual_compute: Compute,
+}
+
+fn read(path: &Path) -> Result<Option<Manifest>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let shown = path.display();
+    let text = std::fs::read(path).with_context(|| format!("cannot read `{shown}`"))?;
+    serde_json::from_slice(&text).with_context(|| format!("`{shown}` is damaged"))
+}
+
+/// The number format of the runs in the record, if it names one.
+///
+/// # Errors
+///
+/// A damaged record.
+pub(super) fn compute(path: &Path) -> Result<Option<Compute>> {
+    Ok(read(path)?.and_then(|manifest| manifest.compute))
+}
+
 /// Writes the record, or adds new runs and this session to it. Returns all sessions.
 ///
 /// # Errors
 ///
-/// Another model, other problems or another configuration than in the record.
+/// Another model, other problems, another number format or another configuration than in the record.
 pub(super) fn keep<'t>(
     path: &Path,
-    train: &Path,
-    model: &str,
+    common: Common<'_>,
     tasks: impl Iterator<Item = &'t Task>,
     session: Option<Session>,
 ) -> Result<Vec<Session>> {
+    let Common { train, model, compute, usual_compute } = common;
     let problems = std::fs::read(train).map(|bytes| crc32fast::hash(&bytes));
     let problems = problems.with_context(|| format!("cannot read `{}`", train.display()))?;
-    let mut now = Manifest { model: model.to_owned(), problems, ..Manifest::default() };
+    let (compute, model) = (Some(compute), model.to_owned());
+    let mut now = Manifest { model, problems, compute, ..Manifest::default() };
     for Task { name, settings, .. } in tasks {
         let config = settings.config(&settings.methods[0]).to_toml()?;
         // Runs after a warm-up start elsewhere.
-        let start = if settings.model == model { "" } else { "\n# after the warm-up" };
+        let start = if settings.model == now.model { "" } else { "\n# after the warm-up" };
         now.runs.insert(name.clone(), crc32fast::hash((config + start).as_bytes()));
     }
     let shown = path.display();
-    if path.exists() {
-        let text = std::fs::read(path).with_context(|| format!("cannot read `{shown}`"))?;
-        let before: Manifest =
-            serde_json::from_slice(&text).with_context(|| format!("`{shown}` is damaged"))?;
+    if let Some(before) = read(path)? {
         ensure!(
             before.model == now.model,
-            "`{shown}` is of the model `{}`, not `{model}`; choose another --out",
-            before.model
+            "`{shown}` is of the model `{}`, not `{}`; choose another --out",
+            before.model,
+            now.model
+        );
+        let of_before = before.compute.unwrap_or(usual_compute);
+        ensure!(
+            Some(of_before) == now.compute,
+            "`{shown}` is of runs with --compute {}; give the same, or choose another --out",
+            of_before.name()
         );
         ensure!(
             before.problems == now.problems,

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! Each arm is a preset, and has a run below `--out` with each seed. Two runs go side by side, with one thread each. The
-//! same command continues where it was stopped; Ctrl-C ends it after a step, with exit code 130. At the end, and whenever it is
-//! stopped, it writes `report.html`, `results.json` and `results.csv` about the runs that are done.
+//! same command continues where it was stopped or killed; Ctrl-C ends it after a step, with exit code 130. At the end, and
+//! whenever it is stopped, it writes `report.html`, `results.json` and `results.csv` about the runs that are done. These keep
+//! their weights, and not the state of their optimizers.
 
 mod arms;
 mod data;
+mod disk;
 mod figures;
 mod held_out;
 mod hints;
@@ -38,14 +40,15 @@ use hint_rollout::read_problems;
 use serde_json::json;
 
 use self::arms::{Arm, chosen};
+use self::disk::Disk;
 use self::held_out::HeldOutSet;
 use self::html::page;
-use self::manifest::Session;
+use self::manifest::{Common, Session};
 use self::report::Report;
 use self::results::{RunResult, Slices};
 use self::scale::{Data, Given, Scale};
 use self::schedule::{Task, run_all};
-use crate::process::{catch_signals, is_small};
+use crate::process::{catch_signals, is_small, replace_file, set_threads};
 use crate::progress::Output;
 use crate::train::{Settings, VllmWeights};
 use crate::workload::{Compute, device};
@@ -68,7 +71,7 @@ pub struct Options {
     /// Folder for runs and report [default: `runs/reproduce-SCALE`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Runs side by side, with one thread each on a CPU.
+    /// Runs side by side, with one thread each on a CPU. A single one has all cores, unless its model is one of the tiny ones.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// The model, as `train` takes it [default: the model of the scale].
@@ -89,6 +92,10 @@ pub struct Options {
     /// `cpu`, `cuda`, `cuda:N`, or `auto` for the first GPU if there is one [default: `cpu` for the scale `tiny`, else `auto`].
     #[arg(long)]
     device: Option<DeviceChoice>,
+    /// Number format of the passes [default: that of the runs in `--out`, else bf16 on a GPU, f32 on a CPU]. Weights and
+    /// moments are f32 either way. All runs of a folder have the same.
+    #[arg(long, value_enum)]
+    compute: Option<Compute>,
     /// Sample with the vLLM server at this address; may be given several times. Runs share it, so give `--jobs 1`.
     #[arg(long, value_name = "URL")]
     vllm: Vec<String>,
@@ -129,7 +136,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Scale::Tiny => DeviceChoice::Cpu,
         Scale::Small | Scale::Paper => DeviceChoice::Auto,
     });
-    let compute = Compute::or_default(None, device(choice)?);
+    let usual_compute = Compute::or_default(None, device(choice)?);
+    let compute = match options.compute {
+        Some(compute) => compute,
+        None => manifest::compute(&out.join(MANIFEST))?.unwrap_or(usual_compute),
+    };
     let plan = Plan { options, device: choice, compute, out: &out, data: &data };
     let warmup = plan.warmup()?;
     let mut tasks = Vec::new();
@@ -142,19 +153,24 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let does_train = !options.dry_run && !options.report_only;
     let session = if does_train { Some(Session::now()) } else { None };
     let all = || warmup.iter().chain(&tasks);
-    let path = data_out.join("manifest.json");
-    let sessions = manifest::keep(&path, &data.train, plan.first_model(), all(), session)?;
+    let model = plan.first_model();
+    let common = Common { train: &data.train, model, compute, usual_compute };
+    let sessions = manifest::keep(&data_out.join(MANIFEST), common, all(), session)?;
     if options.dry_run {
-        show(options, warmup.as_ref(), &tasks, &data)?;
+        let disk = Disk::of(model, all(), options.jobs)?;
+        show(options, warmup.as_ref(), &tasks, &data, disk)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let alone = plan.threads(1);
     hint_policy::runtime::keep_freed_memory();
     let result = if does_train {
         let first = warmup.map_or(Ok(true), |task| run_all(vec![task], 1, &stop));
         first.and_then(|done| {
             // With a server, the model is not here.
             if done && options.vllm.is_empty() {
-                rivals::measure(&out.join(RIVALS), &tasks, rivals::PROBLEMS)?;
+                set_threads(alone);
+                let (path, trial) = (out.join(RIVALS), options.scale.trial());
+                rivals::measure(&path, &tasks, trial, &|| stop.requested())?;
             }
             Ok(done && run_all(tasks, options.jobs, &stop)?)
         })
@@ -185,6 +201,11 @@ impl Plan<'_> {
         self.options.model.as_deref().unwrap_or(self.options.scale.model())
     }
 
+    /// Threads of each of so many runs side by side; `None` for all cores.
+    fn threads(&self, jobs: usize) -> Option<i32> {
+        (is_small(self.first_model()) || jobs > 1).then_some(1)
+    }
+
     /// The run of an arm with a seed.
     fn task(&self, arm: &Arm, seed: u64) -> Result<Task> {
         let model = match self.options.warmup_steps {
@@ -205,7 +226,10 @@ impl Plan<'_> {
         config.run.steps = steps;
         let arm = chosen(&[WARMUP.to_owned()])?[0];
         let (model, out) = (self.first_model().to_owned(), self.out.join("warmup"));
-        self.task_of("warm-up".to_owned(), arm, config, model, out).map(Some)
+        let mut task = self.task_of("warm-up".to_owned(), arm, config, model, out)?;
+        // No other run is beside it.
+        task.settings.threads = self.threads(1);
+        Ok(Some(task))
     }
 
     fn task_of(
@@ -226,7 +250,7 @@ impl Plan<'_> {
             vllm_key_env: None,
             vllm_merged: false,
             vllm_weights: VllmWeights::Auto,
-            threads: (is_small(self.first_model()) || self.options.jobs > 1).then_some(1),
+            threads: self.threads(self.options.jobs),
             max_batch: None,
             model,
             out,
@@ -246,6 +270,9 @@ impl Plan<'_> {
     }
 }
 
+/// The record of the settings.
+const MANIFEST: &str = "manifest.json";
+
 /// The file of the measures before training.
 const RIVALS: &str = "rivals.json";
 
@@ -253,7 +280,13 @@ const RIVALS: &str = "rivals.json";
 const WARMUP: &str = "sft";
 
 /// Prints the planned runs.
-fn show(options: &Options, warmup: Option<&Task>, tasks: &[Task], data: &Data) -> Result<()> {
+fn show(
+    options: &Options,
+    warmup: Option<&Task>,
+    tasks: &[Task],
+    data: &Data,
+    disk: Option<Disk>,
+) -> Result<()> {
     let held_out = read_problems(&data.held_out)?;
     let first = tasks.first().context("there is no run")?;
     let GrpoConfig { run, rollout, optimizer, .. } = &first.settings.config;
@@ -269,6 +302,11 @@ fn show(options: &Options, warmup: Option<&Task>, tasks: &[Task], data: &Data) -
     );
     if let Some(Task { steps, settings, .. }) = warmup {
         say!("warm-up    {steps} supervised steps from {}", settings.model);
+    }
+    say!("compute    {}", first.settings.compute.name());
+    match disk {
+        Some(disk) => say!("disk       {disk}"),
+        None => say!("disk       unknown, because the model is not on this machine"),
     }
     let arms = tasks.len() / options.seeds.len();
     say!(
@@ -341,18 +379,12 @@ fn write_report(
     let sessions = manifest::html(sessions);
     let published = hints::published().iter().map(html::Table::html).collect::<String>();
     let body = about + &sessions + &html + &report.figures()? + &published;
-    write(
-        &out.join("report.html"),
-        &page(&title, include_str!("../report/html/style.css"), &body),
-    )?;
-    write(&out.join("results.json"), &(json.to_string() + "\n"))?;
-    write(&out.join("results.csv"), &report.csv()?)?;
+    let style = include_str!("../report/html/style.css");
+    replace_file(&out.join("report.html"), &page(&title, style, &body))?;
+    replace_file(&out.join("results.json"), &(json.to_string() + "\n"))?;
+    replace_file(&out.join("results.csv"), &report.csv()?)?;
     say!("{} of {planned} runs; {}", runs.len(), out.join("report.html").display());
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hint_rollout::Seed;
+use hint_rollout::{Problem, Seed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,12 +18,18 @@ use super::schedule::Task;
 use super::stats::{average, pick};
 use crate::audit::{Measures, measures, try_hints};
 use crate::process::replace_file;
-use crate::workload::api_key;
+use crate::workload::{Model, api_key};
 
-/// Problems that hints are tried on.
-pub(super) const PROBLEMS: usize = 200;
-/// Problems that are sampled at once, which bounds the memory. A placebo is the hint of one of them.
-const AT_ONCE: usize = 40;
+/// The size of a trial of hints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trial {
+    /// Problems that hints are tried on.
+    pub(super) problems: usize,
+    /// Problems that are sampled at once, which bounds the memory and the wait after a signal. A placebo is the hint of
+    /// one of them.
+    pub(super) at_once: usize,
+}
+
 /// Completions of each problem with a hint, and as many without.
 const COMPLETIONS: usize = 4;
 /// Resamples of an interval.
@@ -56,50 +62,77 @@ impl Measured {
     }
 }
 
-/// The measures in the file; takes them and writes the file if there is none. Empty without arms that differ in
-/// their hints.
+/// The measures in the file, and those of further kinds of hints that the arms have. The file is written after each
+/// kind. So a session that `stop` ends begins with the kind that it was at. Takes none without two arms that differ in their
+/// hints.
 ///
 /// # Errors
 ///
 /// A damaged file; a model or problems that cannot be loaded.
-pub(super) fn measure(path: &Path, tasks: &[Task], problems: usize) -> Result<Vec<Measured>> {
-    if path.exists() {
-        return read(path);
-    }
+pub(super) fn measure(
+    path: &Path,
+    tasks: &[Task],
+    trial: Trial,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Measured>> {
+    let mut found = read(path)?;
     let has = |name: &&str| tasks.iter().find(|task| task.settings.methods[0].name == **name);
     let sources = SOURCES.iter().filter_map(|(source, hinted, taught)| {
         Some((*source, [hinted, taught].into_iter().find_map(has)?))
     });
-    let sources = sources.collect::<Vec<_>>();
-    if sources.len() < 2 {
-        return Ok(Vec::new());
-    }
+    let mut sources = sources.collect::<Vec<_>>();
+    let has_rival = sources.len() > 1;
+    sources.retain(|(name, _)| found.iter().all(|one| one.source != *name));
+    let Some((_, first)) = sources.first().filter(|_| has_rival && !stop()) else {
+        return Ok(found);
+    };
     note!("measuring {} kinds of hints before training", sources.len());
-    tch::set_num_threads(sources[0].1.settings.threads.unwrap_or(1));
-    let workload = sources[0].1.settings.workload()?;
+    let workload = first.settings.workload()?;
     let model = workload.model(0)?;
-    let sample = workload.train.sample_by_hash(problems)?.to_vec()?;
-    let mut found = Vec::new();
-    for (name, task) in sources {
-        let mut config = task.settings.config(&task.settings.methods[0]);
-        config.rollout.group_size = COMPLETIONS;
-        let mut outcomes = Vec::new();
-        for part in sample.chunks(AT_ONCE) {
-            let source = config.rollout.source.build(api_key)?;
-            outcomes.extend(try_hints(&model, &config, source, part)?);
-        }
-        let mut levels = outcomes.iter().map(|(level, _)| level.as_str()).collect::<Vec<_>>();
-        levels.sort_unstable();
-        levels.dedup();
-        for level in levels {
-            let of = outcomes.iter().filter(|(at, _)| at == level).map(|(_, outcome)| outcome);
-            let of = of.collect::<Vec<_>>();
-            let (source, level, problems) = (name.to_owned(), level.to_owned(), of.len());
-            found.push(Measured { source, level, problems, measures: measures(&of)? });
-        }
+    let sample = workload.train.sample_by_hash(trial.problems)?.to_vec()?;
+    for (at, (name, task)) in sources.iter().copied().enumerate() {
+        let Some(measured) = measure_kind((name, task), &model, &sample, trial.at_once, stop)?
+        else {
+            note!("stopped with {} kinds of hints left to measure", sources.len() - at);
+            break;
+        };
+        found.extend(measured);
+        let place = |one: &Measured| SOURCES.iter().position(|(name, ..)| *name == one.source);
+        found.sort_by_key(place);
+        replace_file(path, &(serde_json::to_string_pretty(&found)? + "\n"))?;
     }
-    replace_file(path, &(serde_json::to_string_pretty(&found)? + "\n"))?;
     Ok(found)
+}
+
+/// The measures of a kind of hint by level, which the arm of `task` has. `None` if `stop` came first.
+fn measure_kind(
+    (name, task): (&str, &Task),
+    model: &Model,
+    sample: &[Problem],
+    at_once: usize,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Vec<Measured>>> {
+    let mut config = task.settings.config(&task.settings.methods[0]);
+    config.rollout.group_size = COMPLETIONS;
+    let mut outcomes = Vec::new();
+    for part in sample.chunks(at_once) {
+        if stop() {
+            return Ok(None);
+        }
+        let source = config.rollout.source.build(api_key)?;
+        outcomes.extend(try_hints(model, &config, source, part)?);
+    }
+    let mut levels = outcomes.iter().map(|(level, _)| level.as_str()).collect::<Vec<_>>();
+    levels.sort_unstable();
+    levels.dedup();
+    let mut found = Vec::new();
+    for level in levels {
+        let of = outcomes.iter().filter(|(at, _)| at == level).map(|(_, outcome)| outcome);
+        let of = of.collect::<Vec<_>>();
+        let (source, level, problems) = (name.to_owned(), level.to_owned(), of.len());
+        found.push(Measured { source, level, problems, measures: measures(&of)? });
+    }
+    Ok(Some(found))
 }
 
 /// The measures in the file; none without it.

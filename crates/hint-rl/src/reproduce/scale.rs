@@ -9,6 +9,7 @@ use hint_rollout::data::HeldOut;
 use hint_rollout::{Problem, read_problems};
 
 use super::held_out::{HeldOutSet, marked, read_sets};
+use super::rivals::Trial;
 use crate::tasks::{FAMILIES, LEVELS, problems, write::write};
 
 /// Scale of the reproduction.
@@ -38,6 +39,14 @@ impl Scale {
             Self::Tiny => "tiny-tasks",
             Self::Small => "smollm2",
             Self::Paper => "Qwen/Qwen2.5-1.5B-Instruct",
+        }
+    }
+
+    /// The trial of hints before training. A model of the scale `small` takes seconds for a completion on a CPU.
+    pub(super) const fn trial(self) -> Trial {
+        match self {
+            Self::Tiny | Self::Paper => Trial { problems: 200, at_once: 40 },
+            Self::Small => Trial { problems: 40, at_once: 10 },
         }
     }
 

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
+use hint_grpo::RunDir;
 use hint_process::{StopSignals, clock};
 
 use super::results::is_done;
+use crate::process::set_threads;
 use crate::train::{Settings, train_quietly};
 
 /// One run that is to be done.
@@ -21,8 +23,20 @@ pub(super) struct Task {
     pub(super) steps: u64,
 }
 
-/// Runs the unfinished tasks, `jobs` side by side with one thread each, until all are done or a signal stops them.
-/// Whether all is done.
+impl Task {
+    /// Trains it from its newest checkpoint. Whether it is done; not if a signal stopped it.
+    fn run(&self, stop: &StopSignals) -> Result<bool> {
+        set_threads(self.settings.threads);
+        let is_done = train_quietly(&self.settings, &self.settings.workload()?, stop)?;
+        if is_done {
+            RunDir::remove_optimizer(&self.dir)?;
+        }
+        Ok(is_done)
+    }
+}
+
+/// Runs the unfinished tasks, `jobs` side by side, until all are done or a signal stops them. Whether all is done. A run
+/// that is done keeps its weights, and not the state of its optimizer.
 ///
 /// # Errors
 ///
@@ -31,7 +45,10 @@ pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Resu
     let total = tasks.len();
     let mut open = VecDeque::new();
     for task in tasks {
-        if !is_done(&task.dir, task.steps)? {
+        if is_done(&task.dir, task.steps)? {
+            // A session before may have ended at this point.
+            RunDir::remove_optimizer(&task.dir)?;
+        } else {
             open.push_back(task);
         }
     }
@@ -39,11 +56,9 @@ pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Resu
     let left = Mutex::new((open.len(), clock()));
     let (open, failed) = (Mutex::new(open), Mutex::new(Vec::new()));
     let work = || {
-        tch::set_num_threads(1);
         while !stop.requested() {
             let Some(task) = open.lock().expect("no run panics here").pop_front() else { return };
-            let result = task.settings.workload();
-            match result.and_then(|workload| train_quietly(&task.settings, &workload, stop)) {
+            match task.run(stop) {
                 Ok(false) => return,
                 Ok(true) => {
                     let mut left = left.lock().expect("no run panics here");

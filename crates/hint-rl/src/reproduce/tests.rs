@@ -1,7 +1,10 @@
 //! Tests of the reproduction: every arm on every scale, and what the report says of finished runs. The smoke runs of `xtask`
 //! stop one, continue it and write its report.
 
+use std::cell::Cell;
+
 use clap::FromArgMatches as _;
+use serde_json::Value;
 
 use super::arms::ARMS;
 use super::results::Part;
@@ -122,7 +125,9 @@ fn settings_of_the_method_and_other_settings_than_before_are_refused() {
         let options = options(args);
         let task = plan(&options, folder.path(), &data).task(arms[0], 0).unwrap();
         let path = folder.path().join("manifest.json");
-        manifest::keep(&path, &data.train, model, std::iter::once(&task), None)
+        let (compute, usual_compute) = (Compute::F32, Compute::F32);
+        let common = Common { train: &data.train, model, compute, usual_compute };
+        manifest::keep(&path, common, std::iter::once(&task), None)
     };
     keep(&[], "tiny-tasks", "grpo").unwrap();
     keep(&[], "tiny-tasks", "hint").unwrap();
@@ -132,6 +137,65 @@ fn settings_of_the_method_and_other_settings_than_before_are_refused() {
     assert!(keep(&[], "smollm2", "hint").unwrap_err().to_string().contains("tiny-tasks"));
     let error = keep(&["--warmup-steps", "5"], "tiny-tasks", "grpo").unwrap_err().to_string();
     assert!(error.contains("other settings of grpo"), "{error}");
+}
+
+#[test]
+fn problems_that_a_kill_cut_off_are_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let partial =
+        ["train", "held_out"].map(|name| folder.path().join(format!(".{name}.jsonl.tmp")));
+    for file in &partial {
+        std::fs::write(file, "{\"id\": \"chains").unwrap();
+    }
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let counts = [&data.train, &data.held_out].map(|file| read_problems(file).unwrap().len());
+    assert_eq!(counts, [4000, 250]);
+    assert!(partial.iter().all(|file| !file.exists()));
+    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+}
+
+#[test]
+fn a_folder_has_one_number_format_and_that_of_the_device_where_none_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let options = options(&["--compute", "bf16"]);
+    assert_eq!(options.compute, Some(Compute::Bf16));
+    let plan = plan(&options, folder.path(), &data);
+    let task = plan.task(chosen(&["grpo".to_owned()]).unwrap()[0], 0).unwrap();
+    let path = folder.path().join(MANIFEST);
+    let keep = |compute, usual_compute| {
+        let common = Common { train: &data.train, model: "tiny-tasks", compute, usual_compute };
+        manifest::keep(&path, common, std::iter::once(&task), None)
+    };
+    assert_eq!(manifest::compute(&path).unwrap(), None);
+    keep(Compute::F32, Compute::F32).unwrap();
+    assert_eq!(manifest::compute(&path).unwrap(), Some(Compute::F32));
+    let error = keep(Compute::Bf16, Compute::Bf16).unwrap_err().to_string();
+    assert!(error.contains("of runs with --compute f32; give the same"), "{error}");
+    // As earlier versions wrote it.
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    record.as_object_mut().unwrap().remove("compute").unwrap();
+    std::fs::write(&path, record.to_string()).unwrap();
+    assert_eq!(manifest::compute(&path).unwrap(), None);
+    assert!(keep(Compute::Bf16, Compute::F32).is_err());
+    keep(Compute::F32, Compute::F32).unwrap();
+    assert_eq!(manifest::compute(&path).unwrap(), Some(Compute::F32));
+}
+
+#[test]
+fn a_run_alone_has_all_cores_unless_its_model_is_tiny() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let threads = |more: &[&str]| {
+        let options = options(&[&["--warmup-steps", "2"][..], more].concat());
+        let plan = plan(&options, folder.path(), &data);
+        let arm = chosen(&["grpo".to_owned()]).unwrap()[0];
+        let (warmup, run) = (plan.warmup().unwrap().unwrap(), plan.task(arm, 0).unwrap());
+        (warmup.settings.threads, run.settings.threads)
+    };
+    assert_eq!(threads(&["--model", "smollm2"]), (None, Some(1)));
+    assert_eq!(threads(&["--model", "smollm2", "--jobs", "1"]), (None, None));
+    assert_eq!(threads(&["--jobs", "1"]), (Some(1), Some(1)));
 }
 
 #[test]
@@ -288,24 +352,41 @@ fn a_question_is_settled_by_the_test_over_seeds() {
     assert_eq!(report.csv().unwrap().lines().count(), 1 + 9 * 3);
 }
 
-/// The hints of other problems help less than the problem's own, and the file is read back as it was.
+/// The hints of other problems help less than the problem's own. A session that is stopped keeps the kinds that are
+/// measured, and the next one ends with the bytes of an unbroken one.
 #[test]
-fn hints_are_measured_once_before_training() {
+fn hints_are_measured_before_training_and_a_stop_loses_one_kind_at_most() {
+    tch::set_num_threads(1);
     let folder = tempfile::tempdir().unwrap();
     let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
     let options = options(&["--arms", "hint_direct,hint_placebo"]);
     let plan = plan(&options, folder.path(), &data);
     let arms = chosen(&options.arms).unwrap();
     let tasks = arms.iter().map(|arm| plan.task(arm, 0).unwrap()).collect::<Vec<_>>();
-    let path = folder.path().join("rivals.json");
-    assert_eq!(rivals::read(&path).unwrap(), []);
-    assert_eq!(rivals::measure(&path, &tasks[..1], 20).unwrap(), [], "one kind has no rival");
-    let measured = rivals::measure(&path, &tasks, 20).unwrap();
-    assert_eq!(rivals::read(&path).unwrap(), measured);
-    assert_eq!(rivals::measure(&path, &[], 20).unwrap(), measured);
+    let file = |name: &str| folder.path().join(name);
+    let trial = rivals::Trial { problems: 20, at_once: 10 };
+    let measure = |name: &str, tasks: &[Task], answers: u64| {
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) >= answers;
+        rivals::measure(&file(name), tasks, trial, &stop).unwrap()
+    };
+    assert_eq!(rivals::read(&file("whole")).unwrap(), []);
+    assert_eq!(measure("whole", &tasks[..1], u64::MAX), [], "one kind has no rival");
+    assert_eq!(measure("whole", &tasks, 0), [], "a signal came first");
+    assert!(!file("whole").exists());
+    let whole = measure("whole", &tasks, u64::MAX);
+    assert_eq!(rivals::read(&file("whole")).unwrap(), whole);
+    assert_eq!(measure("whole", &[], u64::MAX), whole);
     let gap = |source: &str| {
-        let of = measured.iter().filter(|one| one.source == source);
+        let of = whole.iter().filter(|one| one.source == source);
         of.map(rivals::Measured::accuracy_gap).sum::<f64>()
     };
-    assert!(gap("direct") > gap("placebo"), "{measured:?}");
+    assert!(gap("direct") > gap("placebo"), "{whole:?}");
+    // It asks before the first kind, and before each of the two parts of a kind.
+    let first = measure("broken", &tasks, 4);
+    assert!(!first.is_empty() && first.iter().all(|one| one.source == "direct"), "{first:?}");
+    assert_eq!(rivals::read(&file("broken")).unwrap(), first);
+    assert_eq!(measure("broken", &tasks, u64::MAX), whole);
+    let bytes = |name: &str| std::fs::read(file(name)).unwrap();
+    assert!(bytes("broken") == bytes("whole"));
 }

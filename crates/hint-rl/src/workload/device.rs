@@ -26,6 +26,15 @@ impl Compute {
         asked.unwrap_or(if suits_bf16 { Self::Bf16 } else { Self::F32 })
     }
 
+    /// The name that `--compute` takes.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// The kind of the passes; makes its settings in the whole process.
     ///
     /// # Errors

@@ -22,7 +22,9 @@ use tch::Device;
 pub(crate) use self::device::{Compute, FastPathOptions, device, report_refusals};
 pub use self::model::Model;
 use self::place::{Place, local_data, local_evaluation, model_place};
-pub(crate) use self::place::{base_path, model_path, pinned, pinned_base, problems_path};
+pub(crate) use self::place::{
+    base_path, local_model, model_path, pinned, pinned_base, problems_path,
+};
 pub(crate) use self::prompt::PromptOptions;
 use crate::fetch::Fetcher;
 use crate::progress::LoadBar;

@@ -53,6 +53,20 @@ pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
     Ok(model_place(name)?.path)
 }
 
+/// The place of a model that is on this machine already. `None` for one that would be fetched.
+///
+/// # Errors
+///
+/// As [`model_path`].
+pub(crate) fn local_model(name: &str) -> Result<Option<PathBuf>> {
+    let is_here = match name {
+        "tiny" | "tiny-tasks" => true,
+        "smollm2" => Fetcher::of_user()?.path(&SMOLLM2).exists(),
+        name => Path::new(name).exists(),
+    };
+    is_here.then(|| model_path(name)).transpose()
+}
+
 pub(super) fn model_place(name: &str) -> Result<Place> {
     match name {
         "tiny" => Ok(tiny_model().into()),
