@@ -92,6 +92,44 @@ fn evaluation_changes_no_number_of_the_training() {
     assert!(eval[2].get("eval/pass_at_4").is_some() && eval[2].get("eval/pass_at_1").is_none());
 }
 
+/// A run in `dir` that takes the first evaluation of another one.
+fn run_after(dir: &Path, config: &GrpoConfig, first: Evaluation) -> Vec<f32> {
+    let run_dir = RunDir::create(dir, config).expect("a new folder");
+    let policy = SharedPolicy::new(tiny_policy(7));
+    let mut trainer = Trainer::from_config(config.clone(), parts(&policy, lenient_rubric(), true))
+        .expect("the configuration is valid")
+        .run_dir(run_dir)
+        .held_out(held_out())
+        .first_evaluation(first)
+        .build()
+        .expect("the configuration is valid");
+    assert_eq!(trainer.run(&split().0).expect("the run works"), Outcome::Completed);
+    weights(&policy)
+}
+
+#[test]
+fn a_run_takes_the_first_evaluation_of_another_and_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (own, taken, other) =
+        (dir.path().join("own"), dir.path().join("taken"), dir.path().join("other"));
+    let mut config = evaluated();
+    config.evaluation.kept_completions = 0;
+    let expected = run(&own, &config, &held_out(), None);
+    let first = || RunDir::evaluation(&own, 0).expect("it can be read").expect("it was written");
+    assert_eq!(run_after(&taken, &config, first()), expected);
+    let steps = [0, 2, 4, 5].map(|step| format!("evaluations/step-{step:08}.json"));
+    for name in std::iter::once("metrics.jsonl".to_owned()).chain(steps) {
+        assert!(bytes(&taken.join(&name)) == bytes(&own.join(&name)), "{name}");
+    }
+    // It is taken, and not made again.
+    let mut changed = first();
+    changed.overall.avg.value = 0.123;
+    assert_eq!(run_after(&other, &config, changed), expected);
+    let (_, eval) = metrics_of(&other);
+    assert_eq!(eval[0]["eval/avg"], 0.123);
+    assert_eq!(eval[2]["eval/avg"], metrics_of(&own).1[2]["eval/avg"]);
+}
+
 #[test]
 fn the_results_of_an_evaluation_are_kept() {
     let dir = tempfile::tempdir().expect("a temporary folder");

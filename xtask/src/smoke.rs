@@ -125,6 +125,11 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
         ensure!(has("model.safetensors"), "`{}` has no weights", last.display());
         ensure!(!has("optimizer.safetensors"), "`{}` has moments still", last.display());
     }
+    // The second arm has taken that of the first.
+    let first = |arm: &str| {
+        read(&broken.join(format!("runs/{arm}/seed-0/{arm}/evaluations/step-00000000.json")))
+    };
+    ensure!(first("grpo")? == first("hint")?, "the arms differ before the first step");
     let mut longer = Command::new(program);
     longer.args(["train", "--steps", "6", "--resume"]).arg(broken.join("runs/hint/seed-0"));
     refused(&mut longer, "takes no more steps")?;

@@ -9,6 +9,7 @@ use hint_dist::{Collective, Single};
 use hint_policy::SharedPolicy;
 use hint_rollout::data::ProblemSet;
 use hint_rollout::error::Violations;
+use hint_rollout::evaluate::Evaluation;
 use hint_rollout::run::Activity;
 use hint_rollout::{Collector, PromptFormat, RolloutEngine};
 
@@ -49,6 +50,7 @@ pub struct RunBuilder<S> {
     config: GrpoConfig,
     parts: LearnerParts,
     held_out: ProblemSet,
+    first_evaluation: Option<Evaluation>,
     context: RunContext,
     dependencies: BTreeMap<String, String>,
     changes: Vec<String>,
@@ -100,6 +102,7 @@ impl<S: Stage> Run<S> {
             config,
             parts: LearnerParts::default(),
             held_out: ProblemSet::default(),
+            first_evaluation: None,
             context: RunContext::default(),
             dependencies: BTreeMap::new(),
             changes: Vec::new(),
@@ -180,6 +183,15 @@ impl<S: Stage> RunBuilder<S> {
     #[must_use]
     pub fn held_out(mut self, problems: impl Into<ProblemSet>) -> Self {
         self.held_out = problems.into();
+        self
+    }
+
+    /// The evaluation before the first step, in place of one that this run makes. It is of another run with the same
+    /// weights, seed, sampling and held-out problems, which [`RunDir::evaluation`] reads. Its completions are not part of
+    /// that, so none are kept. Several processes take the same one, or none. A resumed run ignores it.
+    #[must_use]
+    pub fn first_evaluation(mut self, evaluation: Evaluation) -> Self {
+        self.first_evaluation = Some(evaluation);
         self
     }
 
@@ -306,6 +318,7 @@ impl<S: Stage> RunBuilder<S> {
             mut config,
             parts,
             held_out,
+            first_evaluation,
             mut context,
             dependencies,
             changes,
@@ -362,6 +375,7 @@ impl<S: Stage> RunBuilder<S> {
             config,
             context,
             held_out,
+            first_evaluation,
             progress,
             restored,
             dependencies,

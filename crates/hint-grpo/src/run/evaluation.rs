@@ -71,6 +71,12 @@ impl<S: Stage> Run<S> {
             self.sync()?;
         }
         self.context.enter(step, Phase::Evaluation);
+        if step == 0
+            && let Some(evaluation) = self.first_evaluation.take()
+        {
+            self.observe(step, &evaluation, metrics)?;
+            return Ok(false);
+        }
         match self.stage.evaluate(step, &self.held_out, &self.config)? {
             Evaluated::Now(evaluation) => {
                 self.observe(step, &evaluation, metrics)?;

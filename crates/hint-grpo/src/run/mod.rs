@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hint_dist::CollectiveError;
 use hint_rollout::data::ProblemSet;
+use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Collector, PolicyVersion};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,8 @@ pub struct Run<S> {
     context: RunContext,
     /// Problems to evaluate on.
     held_out: ProblemSet,
+    /// The evaluation before the first step, where another run has made it.
+    first_evaluation: Option<Evaluation>,
     progress: Progress,
     /// The checkpoint of the run that was resumed.
     restored: Option<Restored>,

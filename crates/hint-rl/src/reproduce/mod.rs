@@ -164,7 +164,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let alone = plan.threads(1);
     hint_policy::runtime::keep_freed_memory();
     let result = if does_train {
-        let first = warmup.map_or(Ok(true), |task| run_all(vec![task], 1, &stop));
+        let first = warmup.map_or(Ok(true), |task| run_all(&[task], 1, &stop));
         first.and_then(|done| {
             // With a server, the model is not here.
             if done && options.vllm.is_empty() {
@@ -172,7 +172,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 let (path, trial) = (out.join(RIVALS), options.scale.trial());
                 rivals::measure(&path, &tasks, trial, &|| stop.requested())?;
             }
-            Ok(done && run_all(tasks, options.jobs, &stop)?)
+            Ok(done && run_all(&tasks, options.jobs, &stop)?)
         })
     } else {
         Ok(true)

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use anyhow::{Result, ensure};
 use hint_grpo::RunDir;
 use hint_process::{StopSignals, clock};
+use hint_rollout::evaluate::Evaluation;
 
 use super::results::is_done;
 use crate::process::set_threads;
@@ -24,14 +25,36 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Trains it from its newest checkpoint. Whether it is done; not if a signal stopped it.
-    fn run(&self, stop: &StopSignals) -> Result<bool> {
+    /// Trains it from its newest checkpoint. Whether it is done; not if a signal stopped it. `all` are the runs beside it.
+    fn run(&self, all: &[Self], stop: &StopSignals) -> Result<bool> {
         set_threads(self.settings.threads);
-        let is_done = train_quietly(&self.settings, &self.settings.workload()?, stop)?;
+        let first = self.first_evaluation(all)?;
+        let workload = self.settings.workload()?;
+        let is_done = train_quietly(&self.settings, &workload, stop, first.as_ref())?;
         if is_done {
             RunDir::remove_optimizer(&self.dir)?;
         }
         Ok(is_done)
+    }
+
+    /// The evaluation before the first step, if another run has made the same one.
+    fn first_evaluation(&self, all: &[Self]) -> Result<Option<Evaluation>> {
+        for other in all.iter().filter(|other| other.dir != self.dir && other.starts_as(self)) {
+            if let Some(evaluation) = RunDir::evaluation(&other.dir, 0)? {
+                return Ok(Some(evaluation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether both have the same file of the evaluation before the first step. Weights, seed, problems, sampling and
+    /// verifier are those of the settings, and no preset changes them. With servers, two evaluations may differ.
+    pub(super) fn starts_as(&self, other: &Self) -> bool {
+        let (one, other) = (&self.settings, &other.settings);
+        // Completions are in a file of their own.
+        let is_one_file = one.config.evaluation.kept_completions == 0;
+        let is_in_turn = one.vllm.is_empty() && one.config.run.ahead == 0;
+        is_one_file && is_in_turn && one.model == other.model && one.config == other.config
     }
 }
 
@@ -41,7 +64,7 @@ impl Task {
 /// # Errors
 ///
 /// When runs failed, after the others are done.
-pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Result<bool> {
+pub(super) fn run_all(tasks: &[Task], jobs: usize, stop: &StopSignals) -> Result<bool> {
     let total = tasks.len();
     let mut open = VecDeque::new();
     for task in tasks {
@@ -58,7 +81,7 @@ pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Resu
     let work = || {
         while !stop.requested() {
             let Some(task) = open.lock().expect("no run panics here").pop_front() else { return };
-            match task.run(stop) {
+            match task.run(tasks, stop) {
                 Ok(false) => return,
                 Ok(true) => {
                     let mut left = left.lock().expect("no run panics here");
@@ -68,7 +91,7 @@ pub(super) fn run_all(tasks: Vec<Task>, jobs: usize, stop: &StopSignals) -> Resu
                 }
                 Err(error) => {
                     note!("{}: failed: {error:#}", task.name);
-                    failed.lock().expect("no run panics here").push(task.name);
+                    failed.lock().expect("no run panics here").push(task.name.clone());
                 }
             }
         }

@@ -217,6 +217,25 @@ fn all_arms_start_from_one_warm_up() {
 }
 
 #[test]
+fn arms_of_one_seed_have_one_evaluation_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let starts = |set: &[&str], arm: &str, seeds: [u64; 2]| {
+        let options = options(set);
+        let plan = plan(&options, folder.path(), &data);
+        let task =
+            |arm: &str, seed| plan.task(chosen(&[arm.to_owned()]).unwrap()[0], seed).unwrap();
+        task("grpo", seeds[0]).starts_as(&task(arm, seeds[1]))
+    };
+    for arm in chosen(&[]).unwrap() {
+        assert!(starts(&[], arm.name, [3, 3]), "{}", arm.name);
+    }
+    assert!(!starts(&[], "hint", [3, 4]));
+    assert!(!starts(&["--set", "evaluation.kept_completions=1"], "hint", [3, 3]));
+    assert!(!starts(&["--vllm", "http://127.0.0.1:1"], "hint", [3, 3]));
+}
+
+#[test]
 fn sets_and_repeats_become_parts_and_means() {
     let problem = |id: &str, set: &str, level: &str| {
         let mut problem = hint_rollout::Problem::new(id, "?", "1");

@@ -44,6 +44,7 @@ use hint_grpo::{
 use hint_policy::{SharedPolicy, Tokenizer};
 use hint_process::{StopSignals, clock, wall_clock};
 use hint_rollout::data::ProblemSet;
+use hint_rollout::evaluate::Evaluation;
 use hint_rollout::run::Activity;
 use hint_rollout::{Collector, RolloutEngine};
 use tch::Device;
@@ -150,7 +151,8 @@ fn run_in(
         Ok(settings.out.clone())
     })?;
     output.note(format_args!("writing to {}", settings.out.display()));
-    let session = Session { settings: &settings, workload: &workload, processes, stop };
+    let (settings, workload, first_evaluation) = (&settings, &workload, None);
+    let session = Session { settings, workload, processes, stop, first_evaluation };
     let result = session.train(hint_grpo);
     if result.is_err() && processes.is_first() {
         // A folder in which nothing was written is of no use; one with files stays.
@@ -196,6 +198,8 @@ struct Session<'a> {
     workload: &'a Workload,
     processes: &'a ProcessGroup,
     stop: &'a StopSignals,
+    /// The evaluation before the first step, if it is known.
+    first_evaluation: Option<&'a Evaluation>,
 }
 
 impl Session<'_> {
@@ -225,7 +229,7 @@ impl Session<'_> {
         self,
         hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
     ) -> Result<Option<Summary>> {
-        let Self { settings, workload, processes, stop } = self;
+        let Self { settings, workload, processes, stop, first_evaluation } = self;
         let (mut summary, mut lock) = (Summary::default(), None);
         let memory = Arc::new(Mutex::new(settings.clone()));
         for method in settings.chosen() {
@@ -240,6 +244,7 @@ impl Session<'_> {
                 settings,
                 processes,
                 stop,
+                first_evaluation,
                 dir,
                 model_files,
                 hashing: None,
@@ -265,7 +270,7 @@ impl Session<'_> {
 }
 
 /// Trains the methods of `settings`, each from the newest checkpoint of its folder. Whether they are done; not if a
-/// signal stopped them.
+/// signal stopped them. A run that starts takes `first_evaluation`, as [`RunBuilder::first_evaluation`] does.
 ///
 /// # Errors
 ///
@@ -274,10 +279,11 @@ pub(crate) fn train_quietly(
     settings: &Settings,
     workload: &Workload,
     stop: &StopSignals,
+    first_evaluation: Option<&Evaluation>,
 ) -> Result<bool> {
     settings.check_hints(&workload.train)?;
     let processes = &ProcessGroup::default();
-    let session = Session { settings, workload, processes, stop };
+    let session = Session { settings, workload, processes, stop, first_evaluation };
     Ok(session.train_methods(&policy_gradient)?.is_some())
 }
 
@@ -293,6 +299,8 @@ pub struct Job<'a> {
     settings: &'a Settings,
     processes: &'a ProcessGroup,
     stop: &'a StopSignals,
+    /// The evaluation before the first step, if it is known.
+    first_evaluation: Option<&'a Evaluation>,
     dir: PathBuf,
     /// Files that the model was loaded from.
     model_files: Vec<PathBuf>,
@@ -373,6 +381,9 @@ impl Job<'_> {
         let mut builder = builder;
         if let Some(copy) = self.copy.clone() {
             builder = builder.sampler_policy(copy);
+        }
+        if let Some(evaluation) = self.first_evaluation {
+            builder = builder.first_evaluation(evaluation.clone());
         }
         if let Some((tokenizer, device)) = self.loaded.clone() {
             builder = builder
