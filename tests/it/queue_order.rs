@@ -1,10 +1,11 @@
 //! Order of the completions that wait for a place in the batch of the local engine.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hint_policy::{Parameter, Policy, PolicyError, SharedPolicy, TokenBatch};
+use hint_rollout::engine::GenerationWatch;
 use hint_rollout::{
     Completion, GenerationRequest, LocalEngine, RolloutEngine, RolloutError, Sampling,
 };
@@ -90,6 +91,16 @@ fn failure(prompt: &[u32]) -> PolicyError {
     }
 }
 
+/// Completions in the order in which they end, each with its request and its number there.
+#[derive(Default)]
+struct Ends(Mutex<Vec<(usize, usize, Completion)>>);
+
+impl GenerationWatch for Ends {
+    fn on_completion(&self, request: usize, index: usize, completion: &Completion) {
+        self.0.lock().expect("no panic").push((request, index, completion.clone()));
+    }
+}
+
 #[test]
 fn errors_name_the_request_by_its_place_before_the_sort() {
     let found = failure(&[]);
@@ -100,4 +111,30 @@ fn errors_name_the_request_by_its_place_before_the_sort() {
     assert!(matches!(found, PolicyError::RowTooLong { row: 7, len: 513, .. }), "{found}");
     let found = failure(&[4, 1]);
     assert!(matches!(found, PolicyError::NonFiniteLogits { request: 7, position: 0 }), "{found}");
+}
+
+#[test]
+fn a_watch_hears_of_every_completion_once_and_as_it_is_returned() {
+    let policy = SharedPolicy::new(Even(Arc::default()));
+    for max_batch in [1, 4, 64] {
+        let mut engine = LocalEngine::new(policy.clone(), vec![0]).with_max_batch(max_batch);
+        let request = |index: usize| {
+            let max_completion_len = if index == 2 { 60 } else { 1 + index };
+            let sampling =
+                Sampling { max_completion_len, min_completion_len: 1, ..Sampling::default() };
+            let mut request = GenerationRequest::new(vec![1, 2], 3, index as u64, sampling);
+            request.expected_tokens = Some(index as f64);
+            request
+        };
+        let requests = (0..6).map(request).collect::<Vec<_>>();
+        let ends = Ends::default();
+        let sampled = engine.generate_watched(&requests, &ends).expect("the requests are valid");
+        let mut told = ends.0.into_inner().expect("no panic");
+        told.sort_by_key(|(request, index, _)| (*request, *index));
+        let expected = sampled.iter().enumerate().flat_map(|(request, group)| {
+            group.iter().enumerate().map(move |(index, one)| (request, index, one.clone()))
+        });
+        assert_eq!(told, expected.collect::<Vec<_>>());
+        assert_eq!(sampled, engine.generate(&requests).expect("the requests are valid"));
+    }
 }

@@ -117,8 +117,11 @@ pub trait SampleWatch {
     /// so far.
     fn is_over(&self, request: usize, tokens: &[u32]) -> bool;
 
-    /// A completion has ended.
-    fn on_end(&self) {}
+    /// A completion has ended: the one with the number `completion`, from 0, of a request. `sample` is what is returned for
+    /// it at last.
+    fn on_end(&self, request: usize, completion: usize, sample: &Generation) {
+        let _ = (request, completion, sample);
+    }
 }
 
 impl<F: Fn(usize, &[u32]) -> bool> SampleWatch for F {
@@ -371,7 +374,8 @@ impl Run<'_> {
     /// Draws the first tokens of as many completions of `started` as there is room for, and forks
     /// rows for those that continue.
     fn start(&mut self, started: &mut Started) -> Result<(), PolicyError> {
-        let request = &self.requests[started.request];
+        let requests = self.requests;
+        let request = &requests[started.request];
         let room = self.max_batch - self.rows.len();
         let mut forked = 0;
         while started.next < request.num_completions && forked < room {
@@ -392,9 +396,7 @@ impl Run<'_> {
             for (mut row, drawn) in rows.into_iter().zip(started.first.draw(&draws)) {
                 row.push(drawn)?;
                 if let Some(stop) = row.stop(request, self.max_positions, self.watch) {
-                    self.watch.on_end();
-                    let completion = row.completion;
-                    self.samples[started.request][completion] = Some(row.into_sample(stop));
+                    self.keep(row, stop);
                 } else {
                     self.rows.push(row);
                     forked += 1;
@@ -407,6 +409,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Keeps a completion that has ended.
+    fn keep(&mut self, row: Row, stop: FinishReason) {
+        let (request, completion) = (row.request, row.completion);
+        let sample = row.into_sample(stop);
+        self.watch.on_end(request, completion, &sample);
+        self.samples[request][completion] = Some(sample);
+    }
+
     /// Takes finished rows out; the last rows move into their places.
     fn release_finished(&mut self) -> Result<(), PolicyError> {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
@@ -416,11 +426,9 @@ impl Run<'_> {
             match row.stop(&self.requests[row.request], self.max_positions, self.watch) {
                 None => index += 1,
                 Some(stop) => {
-                    self.watch.on_end();
                     order.swap_remove(index);
                     let row = self.rows.swap_remove(index);
-                    let (request, completion) = (row.request, row.completion);
-                    self.samples[request][completion] = Some(row.into_sample(stop));
+                    self.keep(row, stop);
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! Sampling: distributions, reproducibility, stopping, and refused requests.
 
+use std::cell::RefCell;
+
 use hint_policy::config::Architecture;
-use hint_policy::sampling::{FinishReason, sample_until};
+use hint_policy::sampling::{FinishReason, Generation, SampleWatch, sample_until};
 use hint_policy::{
     CausalLm, ModelConfig, Policy, PolicyError, SampleOptions, SampleRequest, SamplingParams,
     sample,
@@ -126,6 +128,45 @@ fn a_caller_may_end_completions() {
         let at = whole.tokens.windows(2).position(|pair| pair == [3, 1]).map(|at| at + 2);
         assert_eq!(ended.tokens, whole.tokens[..at.unwrap_or(20)]);
         assert_eq!(ended.stop == FinishReason::Stop, at.is_some());
+    }
+}
+
+/// Completions in the order in which they end, each with its request and its number there.
+#[derive(Default)]
+struct Ends(RefCell<Vec<(usize, usize, Generation)>>);
+
+impl SampleWatch for Ends {
+    fn is_over(&self, _request: usize, _tokens: &[u32]) -> bool {
+        false
+    }
+
+    fn on_end(&self, request: usize, completion: usize, sample: &Generation) {
+        self.0.borrow_mut().push((request, completion, sample.clone()));
+    }
+}
+
+#[test]
+fn a_caller_hears_of_every_completion_once_and_in_the_order_of_their_ends() {
+    let policy = FixedLogits::new(&LOGITS);
+    let params = |max_new_tokens| SamplingParams {
+        max_new_tokens,
+        stop_tokens: vec![3],
+        ..SamplingParams::default()
+    };
+    let requests = [request(params(30), 20, 3), request(params(1), 4, 4), request(params(9), 7, 5)];
+    for max_batch in [3, 100] {
+        let ends = Ends::default();
+        let options = SampleOptions { max_batch, ..SampleOptions::default() };
+        let samples = sample_until(&policy, &requests, &options, &ends).unwrap();
+        let mut told = ends.0.into_inner();
+        if max_batch == 100 {
+            assert!(told.iter().map(|(_, _, sample)| sample.tokens.len()).is_sorted());
+        }
+        told.sort_by_key(|(request, completion, _)| (*request, *completion));
+        let expected = samples.into_iter().enumerate().flat_map(|(request, group)| {
+            group.into_iter().enumerate().map(move |(place, sample)| (request, place, sample))
+        });
+        assert_eq!(told, expected.collect::<Vec<_>>());
     }
 }
 

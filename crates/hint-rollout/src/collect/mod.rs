@@ -16,6 +16,7 @@ mod check;
 mod collector;
 mod config;
 pub mod curriculum;
+mod early;
 pub mod hinted;
 mod parts;
 mod pass;

@@ -7,6 +7,7 @@ use hint_reward::{Rubric, Score};
 
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::SuccessRecord;
+use crate::collect::early::EarlyJudge;
 use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
@@ -85,7 +86,8 @@ impl CollectPass<'_> {
         Ok(())
     }
 
-    /// Samples and scores; the rollouts that could not be judged are left out.
+    /// Samples and scores; the rollouts that could not be judged are left out. Groups are judged while others are sampled,
+    /// if the engine tells of their completions.
     pub(crate) fn sample(&mut self, jobs: &[SampleJob]) -> Result<Vec<Vec<Rollout>>, RolloutError> {
         if jobs.is_empty() {
             return Ok(Vec::new());
@@ -101,7 +103,17 @@ impl CollectPass<'_> {
         let work = if is_hinted { Work::SamplingHinted } else { Work::Sampling };
         let wanted = requests.iter().map(|request| request.num_completions).sum();
         self.activity.begin(work, wanted);
-        let mut sampled = self.engine.generate(&requests)?;
+        let judge = EarlyJudge {
+            jobs,
+            problems: self.problems,
+            format: self.format,
+            rubric: self.rubric,
+            sampling: &self.config.sampling,
+            scoring: self.config.scoring,
+            process: process(self.engine.peers()),
+        };
+        let (mut sampled, early) =
+            judge.while_sampling(|watch| self.engine.generate_watched(&requests, watch))?;
         self.activity.begin(Work::Judging, jobs.len());
         check_contract(&ids, &requests, &sampled)?;
         for completion in sampled.iter_mut().flatten() {
@@ -110,8 +122,10 @@ impl CollectPass<'_> {
         for (job, completions) in jobs.iter().zip(&sampled) {
             self.stats.sampled.observe(job.request.prompt.len(), completions);
         }
-        let answered = jobs.iter().zip(&sampled).map(|(job, completions)| {
-            answers(self.format, problem(job), job.hint.as_ref(), completions)
+        let answered = jobs.iter().zip(&sampled).zip(early).map(|((job, completions), early)| {
+            let early = early.and_then(|early| early.answers_of(completions));
+            let late = || answers(self.format, problem(job), job.hint.as_ref(), completions);
+            early.map_or_else(late, Ok)
         });
         let judged = self.judged(self.engine.peers(), answered.collect::<Result<_, _>>()?)?;
         let mut result = Vec::with_capacity(sampled.len());
@@ -227,8 +241,14 @@ impl CollectPass<'_> {
     }
 }
 
+/// The number of this process, and how many of them judge a part each.
+fn process(peers: Option<&dyn Peers>) -> (usize, usize) {
+    let peers = peers.filter(|peers| peers.world_size() > 1);
+    peers.map_or((0, 1), |peers| (peers.rank(), peers.world_size()))
+}
+
 /// The answers of completions, each of which continues the prefix of its hint.
-fn answers(
+pub(crate) fn answers(
     format: &dyn PromptFormat,
     problem: &Problem,
     applied: Option<&Arc<AppliedHint>>,

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::peers::Peers;
+use crate::engine::watch::GenerationWatch;
 use crate::error::{RolloutError, Violations};
 use crate::run::Activity;
 
@@ -272,6 +273,22 @@ pub trait RolloutEngine: Send {
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError>;
 
+    /// As [`generate`](Self::generate), and tells `watch` of completions as they end, so that they are judged while
+    /// others are sampled. Those that it tells of are the ones that it returns, each once, in any order. By default it tells
+    /// of none: then all are judged after the call.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let _ = watch;
+        self.generate(requests)
+    }
+
     /// Takes up new weights. An engine that shares the policy in memory only records the version.
     ///
     /// # Errors
@@ -351,6 +368,14 @@ macro_rules! forward_to_engine {
                 requests: &[GenerationRequest],
             ) -> Result<Vec<Vec<Completion>>, RolloutError> {
                 (**self).generate(requests)
+            }
+
+            fn generate_watched(
+                &mut self,
+                requests: &[GenerationRequest],
+                watch: &dyn GenerationWatch,
+            ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+                (**self).generate_watched(requests, watch)
             }
 
             fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {

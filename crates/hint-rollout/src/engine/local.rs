@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use hint_policy::sampling::{SampleWatch, sample_until};
+use hint_policy::sampling::{FinishReason, Generation, SampleWatch, sample_until};
 use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, Tokenizer};
 
 use crate::engine::contract::{
     Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
 };
 use crate::engine::queue::longest_first;
+use crate::engine::watch::{GenerationWatch, Unwatched};
 use crate::error::RolloutError;
 use crate::run::Activity;
 
@@ -75,6 +76,14 @@ impl LocalEngine {
             && sampling.find_stop(tokens, decode).is_ok_and(|place| place.is_some())
     }
 
+    fn completion(&self, sample: Generation) -> Completion {
+        let stop = match sample.stop {
+            FinishReason::Stop => StopReason::Stop,
+            FinishReason::Length => StopReason::Length,
+        };
+        Completion::new(sample.tokens, sample.behavior_logprobs, stop, self.version)
+    }
+
     fn params(&self, request: &GenerationRequest) -> SamplingParams {
         let sampling = &request.sampling;
         SamplingParams {
@@ -96,11 +105,14 @@ fn queue(requests: &[GenerationRequest], max_batch: usize) -> Vec<usize> {
     if rows > max_batch { longest_first(requests) } else { (0..requests.len()).collect() }
 }
 
-/// Ends completions at stop texts, and counts them.
+/// Ends completions at stop texts, counts them, and passes them on.
 struct Watch<'e> {
     engine: &'e LocalEngine,
     /// In the order in which they start.
     requests: Vec<&'e GenerationRequest>,
+    /// Their places in the call.
+    order: &'e [usize],
+    heard: &'e dyn GenerationWatch,
 }
 
 impl SampleWatch for Watch<'_> {
@@ -108,8 +120,10 @@ impl SampleWatch for Watch<'_> {
         self.engine.has_stopped(&self.requests[request].sampling, tokens)
     }
 
-    fn on_end(&self) {
+    fn on_end(&self, request: usize, completion: usize, sample: &Generation) {
         self.engine.activity.advance(1);
+        let sample = self.engine.completion(sample.clone());
+        self.heard.on_completion(self.order[request], completion, &sample);
     }
 }
 
@@ -121,6 +135,14 @@ impl RolloutEngine for LocalEngine {
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.generate_watched(requests, &Unwatched)
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         let order = queue(requests, self.max_batch);
         let queued = order.iter().map(|&index| &requests[index]).collect::<Vec<_>>();
@@ -134,21 +156,13 @@ impl RolloutEngine for LocalEngine {
             })
             .collect::<Vec<_>>();
         let policy = self.policy.lock();
-        let watch = Watch { engine: self, requests: queued };
+        let watch = Watch { engine: self, requests: queued, order: &order, heard: watch };
         let options = SampleOptions { max_batch: self.max_batch, ..SampleOptions::default() };
         let sampled = sample_until(&**policy, &sampled, &options, &watch)
             .map_err(|error| error.renumbered(&order))?;
-        let version = self.version;
-        let completion = |sample: hint_policy::Generation| {
-            let stop = match sample.stop {
-                hint_policy::sampling::FinishReason::Stop => StopReason::Stop,
-                hint_policy::sampling::FinishReason::Length => StopReason::Length,
-            };
-            Completion::new(sample.tokens, sample.behavior_logprobs, stop, version)
-        };
         let mut groups = vec![Vec::new(); requests.len()];
-        for (index, group) in order.into_iter().zip(sampled) {
-            groups[index] = group.into_iter().map(completion).collect();
+        for (&index, group) in order.iter().zip(sampled) {
+            groups[index] = group.into_iter().map(|sample| self.completion(sample)).collect();
         }
         Ok(groups)
     }

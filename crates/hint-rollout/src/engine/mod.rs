@@ -18,6 +18,7 @@ mod queue;
 mod shared;
 #[cfg(feature = "vllm")]
 pub mod vllm;
+mod watch;
 
 pub use contract::{
     Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
@@ -29,3 +30,4 @@ pub use local::LocalEngine;
 pub use peers::{Peers, all_gather_values};
 pub(crate) use peers::{ask_first, in_processes};
 pub(crate) use shared::SharedEngine;
+pub use watch::GenerationWatch;

@@ -9,6 +9,7 @@ use crate::engine::contract::{
     Completion, GenerationRequest, RolloutEngine, Sampling, WeightSource, check_counts,
 };
 use crate::engine::peers::{Peers, all_gather_values, ask_first};
+use crate::engine::watch::{GenerationWatch, Unwatched};
 use crate::error::RolloutError;
 use crate::run::Activity;
 
@@ -52,6 +53,21 @@ impl SharedEngine {
     }
 }
 
+/// The watch of a part of the requests of a call.
+struct Part<'w> {
+    watch: &'w dyn GenerationWatch,
+    /// The place of each in the call.
+    indices: &'w [usize],
+}
+
+impl GenerationWatch for Part<'_> {
+    fn on_completion(&self, request: usize, index: usize, completion: &Completion) {
+        if let Some(&request) = self.indices.get(request) {
+            self.watch.on_completion(request, index, completion);
+        }
+    }
+}
+
 impl RolloutEngine for SharedEngine {
     fn name(&self) -> Option<String> {
         self.engine.name()
@@ -61,9 +77,17 @@ impl RolloutEngine for SharedEngine {
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.generate_watched(requests, &Unwatched)
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         if let Some(peers) = self.followers() {
             let sampled = self.ask_first(&*peers, |engine| {
-                let sampled = engine.generate(requests)?;
+                let sampled = engine.generate_watched(requests, watch)?;
                 check_counts(requests, &sampled)?;
                 Ok(sampled)
             })?;
@@ -71,7 +95,7 @@ impl RolloutEngine for SharedEngine {
             return Ok(sampled);
         }
         let peers = self.peers.as_ref().filter(|_| !self.engine.samples_for_all());
-        let Some(peers) = peers else { return self.engine.generate(requests) };
+        let Some(peers) = peers else { return self.engine.generate_watched(requests, watch) };
         let (rank, world_size, workers) =
             (peers.rank(), peers.world_size(), peers.num_virtual_workers());
         let mut own = Vec::new();
@@ -81,7 +105,8 @@ impl RolloutEngine for SharedEngine {
             if part.is_empty() {
                 continue;
             }
-            let sampled = self.engine.generate(&part);
+            let heard = Part { watch, indices: &indices.clone().collect::<Vec<_>>() };
+            let sampled = self.engine.generate_watched(&part, &heard);
             let sampled =
                 sampled.map_err(|error| error.renumbered(|| indices.clone().collect()))?;
             check_counts(&part, &sampled)?;

@@ -23,6 +23,8 @@ pub(crate) struct Answers {
     pub(crate) texts: Vec<String>,
     /// Of each completion, whether it was cut off, and its number of tokens.
     shapes: Vec<(bool, usize)>,
+    /// Their scores, if they were scored ahead.
+    early: Mutex<Option<Scored>>,
 }
 
 /// Scores in the order of the completions, and how often a reward failed, by its name.
@@ -44,7 +46,8 @@ pub(crate) fn score_all(
     in_processes(peers, answers.len(), |indices| {
         let score = |at: usize| {
             let answers = &answers[indices[at]];
-            let scored = answers.score_within(rubric, scoring)?;
+            let early = answers.early.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let scored = early.map_or_else(|| answers.score_within(rubric, scoring), Ok)?;
             on_scored(answers, &scored)?;
             Ok::<_, RolloutError>(scored)
         };
@@ -78,7 +81,13 @@ impl Answers {
             (completion.stop == StopReason::Length, completion.policy_tokens())
         };
         let shapes = completions.iter().map(shape).collect();
-        Ok(Self { problem: problem.clone(), texts, shapes })
+        Ok(Self { problem: problem.clone(), texts, shapes, early: Mutex::default() })
+    }
+
+    /// Scores them ahead of [`score_all`], which then has their scores. It meets an error once more.
+    pub(crate) fn score_early(self: &Arc<Self>, rubric: &Arc<Rubric>, scoring: ScoringConfig) {
+        let scored = self.score_within(rubric, scoring).ok();
+        *self.early.lock().unwrap_or_else(PoisonError::into_inner) = scored;
     }
 
     /// Scores those in `range`. A reward that fails or panics costs one completion, which is judged

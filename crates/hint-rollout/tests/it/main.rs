@@ -5,6 +5,7 @@ mod collector;
 mod custom_parts;
 mod damaged_data;
 mod data_shapes;
+mod early;
 mod evaluate;
 mod hinted;
 mod hints;

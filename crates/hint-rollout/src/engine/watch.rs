@@ -1,0 +1,34 @@
+//! Completions as they end.
+
+use crate::engine::contract::Completion;
+
+/// What a caller of [`RolloutEngine::generate_watched`](crate::RolloutEngine::generate_watched) does with completions as
+/// they end.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use hint_rollout::Completion;
+/// use hint_rollout::engine::GenerationWatch;
+///
+/// /// Counts tokens while others are sampled.
+/// struct Tokens(AtomicUsize);
+///
+/// impl GenerationWatch for Tokens {
+///     fn on_completion(&self, _request: usize, _index: usize, completion: &Completion) {
+///         self.0.fetch_add(completion.tokens.len(), Ordering::Relaxed);
+///     }
+/// }
+/// ```
+pub trait GenerationWatch: Sync {
+    /// A completion has ended: the one with the number `index`, from 0, of the request at the place `request` in the call.
+    /// The engine goes on when this returns.
+    fn on_completion(&self, request: usize, index: usize, completion: &Completion);
+}
+
+/// Looks at nothing.
+pub(crate) struct Unwatched;
+
+impl GenerationWatch for Unwatched {
+    fn on_completion(&self, _request: usize, _index: usize, _completion: &Completion) {}
+}
