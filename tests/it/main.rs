@@ -3,6 +3,7 @@
 mod ahead;
 mod batches;
 mod distributed;
+mod early_stop;
 mod equivalence;
 mod evaluation;
 mod faults;

@@ -74,6 +74,11 @@ table! {
     ROLLOUT_TOO_LONG_PROMPTS = "rollout/too_long_prompts";
     /// Hints and demonstrations that were too long, if there were any: left out or cut.
     ROLLOUT_TOO_LONG_HINTS = "rollout/too_long_hints";
+    /// Share of plain groups that ended early, where `rollout.early_stop` is given. There, rates, lengths and verdicts of
+    /// plain groups are over their first `needed` completions.
+    ROLLOUT_EARLY_STOPPED_FRAC = "rollout/early_stopped_frac";
+    /// Tokens of completions that were thrown away with that. `num_tokens` and the tokens per second count them.
+    ROLLOUT_EARLY_STOPPED_TOKENS = "rollout/early_stopped_tokens";
     /// Number of failures of that reward: an error, no number, a panic, or no score in time.
     REWARD_FAILURES = "reward_failures/NAME";
     /// Share of groups that were dropped because their weights were too old.

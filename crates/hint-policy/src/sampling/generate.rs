@@ -55,7 +55,8 @@ impl Default for SampleOptions {
 pub enum FinishReason {
     /// A stop token was drawn; it is the last of the completion's tokens.
     Stop,
-    /// The limit of new tokens, or of the model's positions, was reached.
+    /// The limit of new tokens, or of the model's positions, was reached. Or a watch [ended the
+    /// request](SampleWatch::ends_request).
     Length,
 }
 
@@ -121,6 +122,13 @@ pub trait SampleWatch {
     /// it at last.
     fn on_end(&self, request: usize, completion: usize, sample: &Generation) {
         let _ = (request, completion, sample);
+    }
+
+    /// Whether the other completions of a request end where they are, asked after one of it has ended. They have the tokens
+    /// that were drawn so far, perhaps none, and [`FinishReason::Length`]. [`on_end`](Self::on_end) hears of none of them.
+    fn ends_request(&self, request: usize) -> bool {
+        let _ = request;
+        false
     }
 }
 
@@ -212,10 +220,19 @@ fn run(
             .map(|(index, _)| index)
             .collect(),
         started: VecDeque::new(),
+        ended: vec![false; requests.len()],
         samples,
     };
     run.finish()?;
-    let filled = |samples: Vec<Option<Generation>>| samples.into_iter().flatten().collect();
+    // A request that was ended may have completions that never began.
+    let nothing = || Generation {
+        tokens: Vec::new(),
+        behavior_logprobs: Vec::new(),
+        stop: FinishReason::Length,
+    };
+    let filled = |samples: Vec<Option<Generation>>| {
+        samples.into_iter().map(|sample| sample.unwrap_or_else(nothing)).collect()
+    };
     Ok(run.samples.into_iter().map(filled).collect())
 }
 
@@ -288,6 +305,8 @@ struct Run<'a> {
     rows: Vec<Row>,
     waiting: VecDeque<usize>,
     started: VecDeque<Started>,
+    /// Whether the watch ended a request.
+    ended: Vec<bool>,
     /// `[request][completion]`.
     samples: Vec<Vec<Option<Generation>>>,
 }
@@ -378,7 +397,10 @@ impl Run<'_> {
         let request = &requests[started.request];
         let room = self.max_batch - self.rows.len();
         let mut forked = 0;
-        while started.next < request.num_completions && forked < room {
+        while started.next < request.num_completions
+            && forked < room
+            && !self.ended[started.request]
+        {
             let last = request.num_completions.min(started.next + room - forked);
             let mut rows: Vec<Row> = (started.next..last)
                 .map(|completion| Row {
@@ -395,7 +417,7 @@ impl Run<'_> {
             let draws: Vec<Draw<'_>> = rows.iter_mut().map(draw).collect();
             for (mut row, drawn) in rows.into_iter().zip(started.first.draw(&draws)) {
                 row.push(drawn)?;
-                if let Some(stop) = row.stop(request, self.max_positions, self.watch) {
+                if let Some(stop) = self.stop(&row) {
                     self.keep(row, stop);
                 } else {
                     self.rows.push(row);
@@ -403,18 +425,34 @@ impl Run<'_> {
                 }
             }
         }
+        if self.ended[started.request] {
+            started.next = request.num_completions;
+        }
         if forked > 0 {
             self.decoder.fork(started.prefix, forked)?;
         }
         Ok(())
     }
 
-    /// Keeps a completion that has ended.
-    fn keep(&mut self, row: Row, stop: FinishReason) {
+    /// Why a completion ends here.
+    fn stop(&self, row: &Row) -> Option<FinishReason> {
+        if self.ended[row.request] {
+            return Some(FinishReason::Length);
+        }
+        row.stop(&self.requests[row.request], self.max_positions, self.watch)
+    }
+
+    /// Keeps a completion that has ended. Returns whether its request ends with it.
+    fn keep(&mut self, row: Row, stop: FinishReason) -> bool {
         let (request, completion) = (row.request, row.completion);
         let sample = row.into_sample(stop);
-        self.watch.on_end(request, completion, &sample);
+        let is_cut = self.ended[request];
+        if !is_cut {
+            self.watch.on_end(request, completion, &sample);
+            self.ended[request] = self.watch.ends_request(request);
+        }
         self.samples[request][completion] = Some(sample);
+        self.ended[request] && !is_cut
     }
 
     /// Takes finished rows out; the last rows move into their places.
@@ -423,12 +461,15 @@ impl Run<'_> {
         let mut index = 0;
         while index < self.rows.len() {
             let row = &self.rows[index];
-            match row.stop(&self.requests[row.request], self.max_positions, self.watch) {
+            match self.stop(row) {
                 None => index += 1,
                 Some(stop) => {
                     order.swap_remove(index);
                     let row = self.rows.swap_remove(index);
-                    self.keep(row, stop);
+                    if self.keep(row, stop) {
+                        // Rows before it may be of the same request.
+                        index = 0;
+                    }
                 }
             }
         }

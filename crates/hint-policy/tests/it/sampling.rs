@@ -170,6 +170,61 @@ fn a_caller_hears_of_every_completion_once_and_in_the_order_of_their_ends() {
     }
 }
 
+/// Ends the first request with its completion of number 1.
+#[derive(Default)]
+struct EndsFirst(Ends);
+
+impl SampleWatch for EndsFirst {
+    fn is_over(&self, _request: usize, _tokens: &[u32]) -> bool {
+        false
+    }
+
+    fn on_end(&self, request: usize, completion: usize, sample: &Generation) {
+        self.0.on_end(request, completion, sample);
+    }
+
+    fn ends_request(&self, request: usize) -> bool {
+        request == 0 && self.0.0.borrow().iter().any(|(of, index, _)| (*of, *index) == (0, 1))
+    }
+}
+
+#[test]
+fn a_caller_may_end_all_completions_of_a_request() {
+    let policy = FixedLogits::new(&LOGITS);
+    let params =
+        SamplingParams { max_new_tokens: 40, stop_tokens: vec![3], ..SamplingParams::default() };
+    let requests = [request(params.clone(), 40, 3), request(params, 30, 4)];
+    for max_batch in [5, 100] {
+        let options = SampleOptions { max_batch, ..SampleOptions::default() };
+        let whole = sample(&policy, &requests, &options).unwrap();
+        let watch = EndsFirst::default();
+        let ended = sample_until(&policy, &requests, &options, &watch).unwrap();
+        let told = watch.0.0.into_inner();
+        assert_eq!(ended[1], whole[1]);
+        let end = whole[0][1].tokens.len();
+        let (mut cut, mut never) = (0, 0);
+        for (index, (ended, whole)) in ended[0].iter().zip(&whole[0]).enumerate() {
+            let is_told = told.iter().any(|(of, place, _)| (*of, *place) == (0, index));
+            if is_told {
+                assert_eq!(ended, whole);
+                continue;
+            }
+            assert_eq!(ended.stop, FinishReason::Length);
+            assert_eq!(ended.tokens, whole.tokens[..ended.tokens.len()]);
+            assert_eq!(ended.tokens.len(), ended.behavior_logprobs.len());
+            cut += 1;
+            never += usize::from(ended.tokens.is_empty());
+        }
+        assert_eq!(ended[0].len(), 40);
+        assert!(cut > 0, "no completion was cut");
+        if max_batch == 100 {
+            assert!(ended[0].iter().all(|one| (1..=end + 1).contains(&one.tokens.len())));
+        } else {
+            assert!(never > 0, "every completion began");
+        }
+    }
+}
+
 #[test]
 fn draws_follow_the_tempered_softmax() {
     check_distribution(|_| ());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use crate::collect::collector::Collector;
-use crate::collect::config::CollectorConfig;
+use crate::collect::config::{CollectorConfig, EarlyStop};
 use crate::collect::hinted::HintTrigger;
 use crate::data::{HintKind, Problem, ProblemSet, Problems};
 use crate::engine::{RolloutEngine as _, TooLong};
@@ -144,7 +144,7 @@ impl Collector {
     /// # Errors
     ///
     /// As [`CollectorConfig::check_hints`]; [`RolloutError::Config`] for a mixture of data sets that are
-    /// not there.
+    /// not there. The latter also for groups that are to end early where they cannot.
     pub fn check_data(&self, problems: &dyn Problems) -> Result<Option<Vec<usize>>, RolloutError> {
         let mut read = Ok(());
         Violations::check(|at| {
@@ -153,11 +153,26 @@ impl Collector {
             });
         })?;
         read?;
+        self.check_early_stop()?;
         match &self.own.trigger {
             _ if self.configured_hints().is_none() => Ok(None),
             Some(_) => self.config.count_hints(problems).map(Some),
             None => self.config.check_hints(problems),
         }
+    }
+
+    /// Refuses groups that end early where the engine, or another process, would not end them.
+    pub(super) fn check_early_stop(&self) -> Result<(), RolloutError> {
+        let Some(EarlyStop { needed }) = self.config.early_stop else { return Ok(()) };
+        let is_one = self.engine.peers().is_none_or(|peers| peers.world_size() == 1);
+        Violations::check(|at| {
+            let (field, found) = ("rollout.early_stop", format!("needed = {needed}"));
+            let expected =
+                "must not be given with an engine that ends no requests, such as vLLM servers";
+            at.require(self.engine.ends_requests(), field, expected, &found);
+            at.require(is_one, field, "must not be given in several processes", &found);
+        })?;
+        Ok(())
     }
 
     /// The source of hints, if it is the configuration's.

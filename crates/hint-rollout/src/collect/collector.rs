@@ -1,5 +1,6 @@
 //! The two-stage rollout: plain first, with hints where the trigger fires.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hint_reward::{Rubric, reward::SoftOverlong};
@@ -327,6 +328,7 @@ impl Collector {
     ///
     /// # Errors
     ///
+    /// [`RolloutError::Config`] for groups that are to end early where they cannot.
     /// Errors of the engine, the rubric and the hint provider, broken engine contracts, and verdicts
     /// that stop the run by its [`VerdictPolicy`](crate::sample::VerdictPolicy).
     pub fn collect(
@@ -334,6 +336,7 @@ impl Collector {
         problems: &[&Problem],
         context: impl Into<StepContext>,
     ) -> Result<Collected, RolloutError> {
+        self.check_early_stop()?;
         let (engine, config) = (&mut *self.engine, &self.config);
         let parts = self.own.or(config);
         let limits = Limits {
@@ -356,12 +359,13 @@ impl Collector {
             failures: Failures::default(),
             window: &self.failures,
             dropped: Vec::new(),
+            counted: BTreeMap::new(),
             activity: &self.activity,
         };
         let (mut groups, hinted) = pass.sample_stages(self.hints.as_deref())?;
-        let CollectPass { mut stats, failures, dropped, .. } = pass;
+        let CollectPass { mut stats, failures, dropped, counted, .. } = pass;
         let record = Arc::make_mut(&mut self.record);
-        settle(&mut groups, hinted, (parts, config.keep_if), record, &mut stats);
+        settle(&mut groups, hinted, &counted, (parts, config.keep_if), record, &mut stats);
         self.failures.check(failures, &config.verdicts)?;
         for (index, rollout) in dropped {
             groups[index].dropped.push(rollout);

@@ -59,6 +59,8 @@ pub struct CollectorConfig {
     pub mask_truncated: bool,
     /// The penalty for completions near the token limit, as a part of the reward. Off by default.
     pub soft_overlong: Option<SoftOverlongConfig>,
+    /// End of the plain completions of a problem whose first ones agree. Off by default.
+    pub early_stop: Option<EarlyStop>,
     /// Selection of the problems of a step.
     pub selection: ProblemSelection,
     /// Whether further problems are drawn in place of groups without a signal.
@@ -92,6 +94,23 @@ impl SoftOverlongConfig {
     }
 }
 
+/// End of a plain group of which a number of completions are all correct, or all wrong.
+///
+/// It is decided once, when the first `needed` completions have ended: if they and all others that have ended agree, the rest
+/// end where they are, and are thrown away. Those that had ended are the group. Each completion waits there for its verdict,
+/// and a group that goes on is judged again as a whole.
+///
+/// The first completions are those of least number. Nothing cuts them, so rates, lengths, verdicts and the record of successes
+/// are over them alone, in every plain group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// The first completions of a group. When they have ended, and all that have ended are correct, or all are wrong, the others
+    /// end and are thrown away. Rates, lengths, verdicts and the record of successes are over the first ones alone. At least 2, and
+    /// less than `group_size`. Needs the local engine and one process.
+    pub needed: usize,
+}
+
 const fn one() -> f64 {
     1.0
 }
@@ -115,6 +134,7 @@ impl Default for CollectorConfig {
             verdicts: VerdictPolicy::default(),
             mask_truncated: false,
             soft_overlong: None,
+            early_stop: None,
             selection: ProblemSelection::Epochs,
             dynamic_sampling: DynamicSampling::Off,
             replay: Replay::Off,
@@ -159,6 +179,14 @@ impl CollectorConfig {
             at.within("soft_overlong", |at| {
                 at.positive_share("share", share);
                 at.not_negative("weight", weight);
+            });
+        }
+        if let Some(EarlyStop { needed }) = self.early_stop {
+            at.within("early_stop", |at| {
+                let holds = (2..self.group_size).contains(&needed);
+                let expected =
+                    format!("must be at least 2 and less than group_size = {}", self.group_size);
+                at.require(holds, "needed", expected, needed);
             });
         }
         at.within("scoring", |at| self.scoring.check(at));

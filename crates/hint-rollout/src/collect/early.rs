@@ -1,5 +1,6 @@
 //! Groups that are judged while others are still sampled.
 
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hint_reward::Rubric;
 
+use crate::collect::config::CollectorConfig;
 use crate::collect::pass::{SampleJob, answers};
 use crate::data::Problem;
-use crate::engine::{Completion, GenerationWatch, Sampling};
+use crate::engine::{Completion, GenerationWatch};
 use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
-use crate::sample::{Answers, ScoringConfig, cut_at_stop};
+use crate::sample::{Answers, cut_at_stop};
 
 /// The place of a job, and the completions of its group.
 type Ended = (usize, Vec<Completion>);
@@ -26,8 +28,7 @@ pub(crate) struct EarlyJudge<'c> {
     pub(crate) problems: &'c [&'c Problem],
     pub(crate) format: &'c dyn PromptFormat,
     pub(crate) rubric: &'c Arc<Rubric>,
-    pub(crate) sampling: &'c Sampling,
-    pub(crate) scoring: ScoringConfig,
+    pub(crate) config: &'c CollectorConfig,
     /// The number of this process, and how many processes there are. Each judges its part of the jobs.
     pub(crate) process: (usize, usize),
 }
@@ -41,9 +42,20 @@ pub(crate) struct EarlyGroup {
     completions: Vec<Completion>,
     /// With their scores.
     answers: Arc<Answers>,
+    /// The numbers of its completions, if it ended before the others of the request did.
+    kept: Option<Vec<usize>>,
 }
 
 impl EarlyGroup {
+    /// Takes the completions out of those of the request that ended with the group before they were over.
+    pub(crate) fn take_cut(&self, completions: &mut Vec<Completion>) -> Vec<Completion> {
+        let Some(kept) = &self.kept else { return Vec::new() };
+        let all = std::mem::take(completions).into_iter().enumerate();
+        let (whole, cut) = all.partition::<Vec<_>, _>(|(index, _)| kept.contains(index));
+        *completions = whole.into_iter().map(|(_, one)| one).collect();
+        cut.into_iter().map(|(_, one)| one).collect()
+    }
+
     /// The answers, if they are those of `completions`: an engine may return others than it told of.
     pub(crate) fn answers_of(self, completions: &[Completion]) -> Option<Arc<Answers>> {
         (self.completions == completions).then_some(self.answers)
@@ -64,11 +76,13 @@ impl EarlyJudge<'_> {
             vec![None; count]
         });
         let growing = Mutex::new(growing.collect());
+        let decided = Mutex::new(BTreeMap::new());
         let work = || self.work(&receiver, &is_over);
         let (sampled, judged) = std::thread::scope(|scope| {
-            let threads = self.scoring.threads.min(self.jobs.len());
+            let threads = self.config.scoring.threads.min(self.jobs.len());
             let threads = (0..threads).map(|_| scope.spawn(work)).collect::<Vec<_>>();
-            let watch = Watch { growing, ended: sender, is_over: &is_over };
+            let watch =
+                Watch { judge: self, growing, decided: &decided, ended: sender, is_over: &is_over };
             let sampled = sample(&watch);
             drop(watch);
             let judged = threads
@@ -77,7 +91,8 @@ impl EarlyJudge<'_> {
             (sampled, judged.collect::<Vec<_>>())
         });
         let mut groups = self.jobs.iter().map(|_| None).collect::<Vec<_>>();
-        for (place, group) in judged {
+        let decided = decided.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (place, group) in judged.into_iter().chain(decided) {
             groups[place] = Some(group);
         }
         Ok((sampled?, groups))
@@ -109,20 +124,32 @@ impl EarlyJudge<'_> {
 
     fn judge(&self, place: usize, mut completions: Vec<Completion>) -> Option<EarlyGroup> {
         for completion in &mut completions {
-            cut_at_stop(self.format, self.sampling, completion).ok()?;
+            cut_at_stop(self.format, &self.config.sampling, completion).ok()?;
         }
         let SampleJob { index, hint, .. } = &self.jobs[place];
         let problem = self.problems[*index];
         let answers = answers(self.format, problem, hint.as_ref(), &completions).ok()?;
-        answers.score_early(self.rubric, self.scoring);
-        Some(EarlyGroup { completions, answers })
+        answers.score_early(self.rubric, self.config.scoring);
+        Some(EarlyGroup { completions, answers, kept: None })
+    }
+
+    /// The group of the completions that have ended, if all are correct, or all are wrong.
+    fn decide(&self, place: usize, ended: &[Option<Completion>]) -> Option<EarlyGroup> {
+        let whole = ended.iter().enumerate().filter_map(|(index, one)| Some((index, one.clone()?)));
+        let (kept, completions) = whole.unzip::<_, _, Vec<_>, Vec<_>>();
+        let group = self.judge(place, completions)?;
+        let agrees = group.answers.agree(&self.config.verdicts);
+        agrees.then_some(EarlyGroup { kept: Some(kept), ..group })
     }
 }
 
 /// Gathers completions, and passes groups on when they are whole.
 struct Watch<'j> {
+    judge: &'j EarlyJudge<'j>,
     /// The completions of each job that have ended; none where the group was passed on, or is not judged here.
     growing: Mutex<Vec<Vec<Option<Completion>>>>,
+    /// The groups that ended early, by job.
+    decided: &'j Mutex<BTreeMap<usize, EarlyGroup>>,
     ended: Sender<Ended>,
     is_over: &'j AtomicBool,
 }
@@ -133,11 +160,28 @@ impl GenerationWatch for Watch<'_> {
         let Some(group) = growing.get_mut(request) else { return };
         let Some(place) = group.get_mut(index) else { return };
         *place = Some(completion.clone());
+        let needed = self.judge.jobs[request].needed;
+        let is_asked = needed
+            .is_some_and(|needed| index < needed && group.iter().take(needed).all(Option::is_some));
+        if is_asked
+            && group.contains(&None)
+            && let Some(decided) = self.judge.decide(request, group)
+        {
+            group.clear();
+            let mut all = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(request, decided);
+            return;
+        }
         if group.iter().all(Option::is_some) {
             let whole = std::mem::take(group).into_iter().flatten().collect();
             // The threads are gone only after a panic, which their end reports.
             drop(self.ended.send((request, whole)));
         }
+    }
+
+    fn is_decided(&self, request: usize) -> bool {
+        let decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        decided.contains_key(&request)
     }
 }
 

@@ -28,7 +28,7 @@ mod teach;
 
 pub use check::{ProblemReport, TooLongText};
 pub use collector::Collector;
-pub use config::{CollectorConfig, SoftOverlongConfig};
+pub use config::{CollectorConfig, EarlyStop, SoftOverlongConfig};
 pub use stats::{
     BatchStats, CollectStats, Collected, HintedStats, JudgedStats, LengthCount, PlainStats,
     SampledStats,

@@ -1,5 +1,6 @@
 //! Sampling and judging.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,6 +44,8 @@ pub(crate) struct CollectPass<'c> {
     pub(crate) window: &'c FailureWindow,
     /// Rollouts that could not be judged, with the indices of their problems.
     pub(crate) dropped: Vec<(usize, Rollout)>,
+    /// By problem whose plain group may end early, how many of its rollouts are of its first completions: rates are over these.
+    pub(crate) counted: BTreeMap<usize, usize>,
     pub(crate) activity: &'c Activity,
 }
 
@@ -62,6 +65,8 @@ pub(crate) struct SampleJob {
     pub(crate) request: GenerationRequest,
     /// The hint in the prompt.
     pub(crate) hint: Option<Arc<AppliedHint>>,
+    /// The first completions, after which the group may [end early](crate::collect::EarlyStop).
+    pub(crate) needed: Option<usize>,
 }
 
 impl CollectPass<'_> {
@@ -72,11 +77,12 @@ impl CollectPass<'_> {
         indices: &[usize],
     ) -> Result<(), RolloutError> {
         let stage = self.context.seed.named("plain");
+        let needed = self.config.early_stop.map(|stop| stop.needed);
         let job = |&index: &usize| {
             let seed = stage.child(index as u64).value();
             let prompt = groups[index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { index, request, hint: None }
+            SampleJob { index, request, hint: None, needed }
         };
         let jobs = indices.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;
@@ -108,19 +114,26 @@ impl CollectPass<'_> {
             problems: self.problems,
             format: self.format,
             rubric: self.rubric,
-            sampling: &self.config.sampling,
-            scoring: self.config.scoring,
+            config: self.config,
             process: process(self.engine.peers()),
         };
         let (mut sampled, early) =
             judge.while_sampling(|watch| self.engine.generate_watched(&requests, watch))?;
         self.activity.begin(Work::Judging, jobs.len());
         check_contract(&ids, &requests, &sampled)?;
+        for ((job, completions), early) in jobs.iter().zip(&mut sampled).zip(&early) {
+            if let Some(early) = early {
+                let thrown_away = early.take_cut(completions);
+                self.stats.sampled.observe_cut(job.request.prompt.len(), &thrown_away);
+            }
+        }
         for completion in sampled.iter_mut().flatten() {
             cut_at_stop(self.format, &self.config.sampling, completion)?;
         }
         for (job, completions) in jobs.iter().zip(&sampled) {
-            self.stats.sampled.observe(job.request.prompt.len(), completions);
+            let sampled = &mut self.stats.sampled;
+            sampled.observe(job.request.prompt.len(), completions, job.needed);
+            sampled.stoppable += usize::from(job.needed.is_some());
         }
         let answered = jobs.iter().zip(&sampled).zip(early).map(|((job, completions), early)| {
             let early = early.and_then(|early| early.answers_of(completions));
@@ -130,9 +143,15 @@ impl CollectPass<'_> {
         let judged = self.judged(self.engine.peers(), answered.collect::<Result<_, _>>()?)?;
         let mut result = Vec::with_capacity(sampled.len());
         for ((job, completions), judged) in jobs.iter().zip(sampled).zip(judged) {
-            self.stats.judged.observe(&judged.1.scores);
+            let counted = job.needed.unwrap_or(completions.len());
+            self.stats.judged.observe(judged.1.scores.iter().take(counted));
             self.failures.observe(completions.len());
-            result.push(self.admit(job.index, completions, job.hint.as_ref(), judged)?);
+            let (rollouts, counted) =
+                self.admit(job.index, completions, job.hint.as_ref(), judged, counted)?;
+            if job.needed.is_some() {
+                self.counted.insert(job.index, counted);
+            }
+            result.push(rollouts);
         }
         Ok(result)
     }
@@ -148,7 +167,7 @@ impl CollectPass<'_> {
         let answers = answers(self.format, self.problems[index], Some(applied), &completions)?;
         let judged = self.judged(self.engine.peers(), vec![answers])?.swap_remove(0);
         self.failures.observe(1);
-        self.admit(index, completions, Some(applied), judged)
+        Ok(self.admit(index, completions, Some(applied), judged, 1)?.0)
     }
 
     /// Texts and scores of the answers of each problem. Peers each judge a part. A reward that fails all the time
@@ -182,31 +201,36 @@ impl CollectPass<'_> {
         Ok(texts.zip(scored).collect())
     }
 
-    /// The rollouts that take part in the group of the problem at `index`.
+    /// The rollouts that take part in the group of the problem at `index`. Also how many of them are of the first `counted`
+    /// completions, which alone count in shares.
     fn admit(
         &mut self,
         index: usize,
         completions: Vec<Completion>,
         applied: Option<&Arc<AppliedHint>>,
         (texts, scored): (Vec<String>, Scored),
-    ) -> Result<Vec<Rollout>, RolloutError> {
+        counted: usize,
+    ) -> Result<(Vec<Rollout>, usize), RolloutError> {
         for (name, count) in scored.failures {
             *self.stats.judged.reward_failures.entry(name).or_default() += count;
         }
         let mut rollouts = Vec::with_capacity(completions.len());
-        let problem = self.problems[index];
-        for ((completion, text), score) in completions.into_iter().zip(texts).zip(scored.scores) {
+        let (mut first, problem) = (0, self.problems[index]);
+        let judged = completions.into_iter().zip(texts).zip(scored.scores);
+        for (place, ((completion, text), score)) in judged.enumerate() {
+            let counts = usize::from(place < counted);
             let mut rollout = Rollout::new(completion, text, score);
             rollout.hint = applied.cloned();
             match self.config.verdicts.action(rollout.score.verdict) {
                 None | Some(VerdictAction::Wrong) => {
                     let is_cut_off = rollout.completion.stop == StopReason::Length;
                     rollout.is_masked = self.config.mask_truncated && is_cut_off;
-                    self.stats.judged.masked += usize::from(rollout.is_masked);
+                    self.stats.judged.masked += counts * usize::from(rollout.is_masked);
+                    first += counts;
                     rollouts.push(rollout);
                 }
                 Some(VerdictAction::Drop) => {
-                    self.stats.judged.dropped += 1;
+                    self.stats.judged.dropped += counts;
                     self.failures.record(problem, &rollout.score);
                     self.dropped.push((index, rollout));
                 }
@@ -219,7 +243,7 @@ impl CollectPass<'_> {
                 }
             }
         }
-        Ok(rollouts)
+        Ok((rollouts, first))
     }
 
     /// Whether a plain prompt of `len` tokens can be asked; counts the ones that cannot.

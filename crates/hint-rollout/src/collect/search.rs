@@ -118,7 +118,7 @@ impl CollectPass<'_> {
                 let seed = if round == 0 { seed } else { seed.named("round").child(round) };
                 let count = self.config.hinted_size.unwrap_or(self.config.group_size);
                 let request = self.request(applied.prompt.clone(), count, seed.value());
-                jobs.push(SampleJob { index, request, hint: Some(applied) });
+                jobs.push(SampleJob { index, request, hint: Some(applied), needed: None });
                 sampled_for.push((position, level));
             }
             let sampled = self.sample(&jobs)?;
@@ -139,7 +139,7 @@ impl CollectPass<'_> {
             let seed = stage.child(search.index as u64).value();
             let prompt = groups[search.index].prompt.clone();
             let request = self.request(prompt, self.config.group_size, seed);
-            SampleJob { index: search.index, request, hint: None }
+            SampleJob { index: search.index, request, hint: None, needed: None }
         };
         let jobs = all.iter().map(job).collect::<Vec<_>>();
         let sampled = self.sample(&jobs)?;

@@ -104,6 +104,12 @@ pub struct SampledStats {
     pub prompt_tokens: usize,
     /// Problems left out because their prompts are longer than the engine holds.
     pub too_long_prompts: usize,
+    /// Plain groups that could have [ended early](crate::collect::EarlyStop). 0 where that is off.
+    pub stoppable: usize,
+    /// Plain groups that ended early.
+    pub early_stopped: usize,
+    /// Tokens of completions that were thrown away with that. They are in `tokens`.
+    pub early_stopped_tokens: usize,
 }
 
 /// Verdicts and rewards, plain and hinted.
@@ -246,12 +252,18 @@ impl HintedStats {
 }
 
 impl SampledStats {
-    /// Counts the completions of one prompt.
-    pub(crate) fn observe(&mut self, prompt_len: usize, completions: &[Completion]) {
-        self.completions += completions.len();
+    /// Counts the completions of one prompt. Rates and lengths are over the `first` of them, if that is given.
+    pub(crate) fn observe(
+        &mut self,
+        prompt_len: usize,
+        completions: &[Completion],
+        first: Option<usize>,
+    ) {
+        let counted = first.unwrap_or(completions.len()).min(completions.len());
+        self.completions += counted;
         self.prompt_tokens += prompt_len * completions.len();
-        for completion in completions {
-            self.tokens += completion.tokens.len();
+        self.tokens += completions.iter().map(|one| one.tokens.len()).sum::<usize>();
+        for completion in &completions[..counted] {
             let length = completion.policy_tokens();
             self.lengths.observe(length);
             match completion.stop {
@@ -261,9 +273,19 @@ impl SampledStats {
         }
     }
 
+    /// Counts the completions of a group that ended early which were thrown away, if there are any. Some never began.
+    pub(crate) fn observe_cut(&mut self, prompt_len: usize, completions: &[Completion]) {
+        let tokens = completions.iter().map(|one| one.tokens.len());
+        self.early_stopped += usize::from(!completions.is_empty());
+        self.early_stopped_tokens += tokens.clone().sum::<usize>();
+        self.tokens += tokens.clone().sum::<usize>();
+        self.prompt_tokens += prompt_len * tokens.filter(|tokens| *tokens > 0).count();
+    }
+
     fn merge(&mut self, other: Self) {
         let Self { completions, truncated, lengths, terminated, .. } = other;
         let Self { tokens, prompt_tokens, too_long_prompts, .. } = other;
+        let Self { stoppable, early_stopped, early_stopped_tokens, .. } = other;
         self.completions += completions;
         self.truncated += truncated;
         self.lengths.merge(lengths);
@@ -271,12 +293,15 @@ impl SampledStats {
         self.tokens += tokens;
         self.prompt_tokens += prompt_tokens;
         self.too_long_prompts += too_long_prompts;
+        self.stoppable += stoppable;
+        self.early_stopped += early_stopped;
+        self.early_stopped_tokens += early_stopped_tokens;
     }
 }
 
 impl JudgedStats {
     /// Counts verdicts, by themselves and by the rule that found the answer.
-    pub(crate) fn observe(&mut self, scores: &[Score]) {
+    pub(crate) fn observe<'s>(&mut self, scores: impl Iterator<Item = &'s Score>) {
         for Score { verdict, judgment, .. } in scores {
             *self.verdicts.entry(verdict.name()).or_default() += 1;
             let rule = judgment.source.map_or("none", AnswerSource::name);

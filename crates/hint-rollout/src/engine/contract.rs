@@ -289,6 +289,12 @@ pub trait RolloutEngine: Send {
         self.generate(requests)
     }
 
+    /// Whether [`generate_watched`](Self::generate_watched) tells of every completion at its end, and ends a request that the
+    /// watch [calls decided](GenerationWatch::is_decided). False by default; `rollout.early_stop` needs it.
+    fn ends_requests(&self) -> bool {
+        false
+    }
+
     /// Takes up new weights. An engine that shares the policy in memory only records the version.
     ///
     /// # Errors
@@ -376,6 +382,10 @@ macro_rules! forward_to_engine {
                 watch: &dyn GenerationWatch,
             ) -> Result<Vec<Vec<Completion>>, RolloutError> {
                 (**self).generate_watched(requests, watch)
+            }
+
+            fn ends_requests(&self) -> bool {
+                (**self).ends_requests()
             }
 
             fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {

@@ -125,6 +125,10 @@ impl SampleWatch for Watch<'_> {
         let sample = self.engine.completion(sample.clone());
         self.heard.on_completion(self.order[request], completion, &sample);
     }
+
+    fn ends_request(&self, request: usize) -> bool {
+        self.heard.is_decided(self.order[request])
+    }
 }
 
 impl RolloutEngine for LocalEngine {
@@ -165,6 +169,10 @@ impl RolloutEngine for LocalEngine {
             groups[index] = group.into_iter().map(|sample| self.completion(sample)).collect();
         }
         Ok(groups)
+    }
+
+    fn ends_requests(&self) -> bool {
+        true
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {

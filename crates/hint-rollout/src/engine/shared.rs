@@ -66,6 +66,10 @@ impl GenerationWatch for Part<'_> {
             self.watch.on_completion(request, index, completion);
         }
     }
+
+    fn is_decided(&self, request: usize) -> bool {
+        self.indices.get(request).is_some_and(|&request| self.watch.is_decided(request))
+    }
 }
 
 impl RolloutEngine for SharedEngine {
@@ -120,6 +124,10 @@ impl RolloutEngine for SharedEngine {
         all.sort_by_key(|(index, _)| *index);
         self.activity.set(requests.iter().map(|request| request.num_completions).sum());
         Ok(all.into_iter().map(|(_, completions)| completions).collect())
+    }
+
+    fn ends_requests(&self) -> bool {
+        self.engine.ends_requests()
     }
 
     fn sync(&mut self, weights: &dyn WeightSource) -> Result<(), RolloutError> {

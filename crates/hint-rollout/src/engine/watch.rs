@@ -24,6 +24,14 @@ pub trait GenerationWatch: Sync {
     /// A completion has ended: the one with the number `index`, from 0, of the request at the place `request` in the call.
     /// The engine goes on when this returns.
     fn on_completion(&self, request: usize, index: usize, completion: &Completion);
+
+    /// Whether the other completions of a request end where they are, asked after one of it has ended. They are returned with
+    /// the tokens that were sampled so far, perhaps none, and as if the limit was reached. An engine that
+    /// [`ends_requests`](crate::RolloutEngine::ends_requests) asks it.
+    fn is_decided(&self, request: usize) -> bool {
+        let _ = request;
+        false
+    }
 }
 
 /// Looks at nothing.

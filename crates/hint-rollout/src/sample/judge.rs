@@ -16,6 +16,7 @@ use crate::error::RolloutError;
 use crate::prompt::PromptFormat;
 use crate::run::in_parallel;
 use crate::sample::scoring::ScoringConfig;
+use crate::sample::verdict_policy::{VerdictAction, VerdictPolicy};
 
 /// The completions of one problem as rewards see them.
 pub(crate) struct Answers {
@@ -88,6 +89,18 @@ impl Answers {
     pub(crate) fn score_early(self: &Arc<Self>, rubric: &Arc<Rubric>, scoring: ScoringConfig) {
         let scored = self.score_within(rubric, scoring).ok();
         *self.early.lock().unwrap_or_else(PoisonError::into_inner) = scored;
+    }
+
+    /// Whether they were scored ahead, and all are correct, or all count as wrong.
+    pub(crate) fn agree(&self, policy: &VerdictPolicy) -> bool {
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Scored { scores, .. }) = early.as_ref() else { return false };
+        let is_member = |score: &Score| {
+            matches!(policy.action(score.verdict), None | Some(VerdictAction::Wrong))
+        };
+        let correct = scores.iter().filter(|score| score.verdict.is_correct()).count();
+        let agree = correct == 0 || correct == scores.len();
+        !scores.is_empty() && agree && scores.iter().all(is_member)
     }
 
     /// Scores those in `range`. A reward that fails or panics costs one completion, which is judged

@@ -6,6 +6,7 @@ mod custom_parts;
 mod damaged_data;
 mod data_shapes;
 mod early;
+mod early_stop;
 mod evaluate;
 mod hinted;
 mod hints;

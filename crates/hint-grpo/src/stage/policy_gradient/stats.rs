@@ -116,6 +116,10 @@ fn observe_sampled(metrics: &mut Metrics, sampled: &SampledStats) {
     let truncated = share(sampled.truncated, sampled.completions);
     metrics.set_some(metrics::COMPLETIONS_CLIPPED_RATIO, truncated);
     metrics.set_some(metrics::ROLLOUT_TOO_LONG_PROMPTS, some(sampled.too_long_prompts));
+    let early_stopped = share(sampled.early_stopped, sampled.stoppable);
+    metrics.set_some(metrics::ROLLOUT_EARLY_STOPPED_FRAC, early_stopped);
+    let thrown_away = early_stopped.map(|_| sampled.early_stopped_tokens as f64);
+    metrics.set_some(metrics::ROLLOUT_EARLY_STOPPED_TOKENS, thrown_away);
 }
 
 /// Verdicts on `completions` completions.
