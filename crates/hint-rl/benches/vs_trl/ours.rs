@@ -12,6 +12,7 @@ use hint_grpo::{GrpoConfig, Hints, Observer, Parts, Rewards, StepReport, Trainer
 use hint_policy::{CausalLm, LoadOptions, SharedPolicy};
 use hint_process::peak_memory;
 use hint_reward::{Judgment, RewardInput, Rubric, Verdict, Verifier};
+use hint_rollout::engine::GenerationWatch;
 use hint_rollout::{
     Completion, GenerationRequest, Hint, LocalEngine, Problem, PromptFormat, RolloutEngine,
     RolloutError, WeightSource,
@@ -140,11 +141,9 @@ struct Fixed {
     sampling: Arc<AtomicU64>,
 }
 
-impl RolloutEngine for Fixed {
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> std::result::Result<Vec<Vec<Completion>>, RolloutError> {
+impl Fixed {
+    /// The requests with the lengths of their prompts.
+    fn sized(&self, requests: &[GenerationRequest]) -> Vec<GenerationRequest> {
         let mut requests = requests.to_vec();
         for request in &mut requests {
             let mut lengths = self.prompts.iter().zip(&self.lengths);
@@ -152,10 +151,37 @@ impl RolloutEngine for Fixed {
                 request.sampling.max_completion_len = *length;
             }
         }
-        let started = Instant::now();
-        let completions = self.engine.generate(&requests);
+        requests
+    }
+
+    /// Counts the seconds since `started`.
+    fn count(&self, started: Instant) {
         let nanoseconds = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.sampling.fetch_add(nanoseconds, Relaxed);
+    }
+}
+
+impl RolloutEngine for Fixed {
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> std::result::Result<Vec<Vec<Completion>>, RolloutError> {
+        let requests = self.sized(requests);
+        let started = Instant::now();
+        let completions = self.engine.generate(&requests);
+        self.count(started);
+        completions
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> std::result::Result<Vec<Vec<Completion>>, RolloutError> {
+        let requests = self.sized(requests);
+        let started = Instant::now();
+        let completions = self.engine.generate_watched(&requests, watch);
+        self.count(started);
         completions
     }
 
