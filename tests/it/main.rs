@@ -7,6 +7,7 @@ mod early_stop;
 mod equivalence;
 mod evaluation;
 mod faults;
+mod judging;
 mod killed;
 mod kl;
 mod lora;
