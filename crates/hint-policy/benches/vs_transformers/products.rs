@@ -163,7 +163,7 @@ impl Way<'_> {
             for (matrix, [outputs, width]) in self.matrices.iter().zip(&work.shapes) {
                 let x = work.rows[width].narrow(0, 0, rows);
                 for part in x.chunk((rows * outputs - 1) / ELEMENTS + 1, 0) {
-                    self.multiply(&part, matrix)?;
+                    let _ = self.multiply(&part, matrix)?;
                 }
             }
         }

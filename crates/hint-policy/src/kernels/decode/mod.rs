@@ -336,7 +336,7 @@ mod tests {
             }
         }
 
-        fn in_blocks(&self, keys: &Tensor) -> Tensor {
+        fn in_blocks(keys: &Tensor) -> Tensor {
             let shape = keys.size();
             let block = size(BLOCK);
             let split = keys.view([shape[0], shape[1], shape[2] / block, block, shape[3]]);
@@ -357,7 +357,7 @@ mod tests {
                 norms,
                 lens: &self.lens,
             };
-            let (mut keys, mut values) = (self.in_blocks(&self.keys), self.values.copy());
+            let (mut keys, mut values) = (Self::in_blocks(&self.keys), self.values.copy());
             let attended = attend(&self.case.attention, &tokens, &mut keys, &mut values);
             [attended, keys, values]
         }
@@ -415,7 +415,7 @@ mod tests {
                 let gates = all.get(size(row)).narrow(0, size(heads + 2 * kv_heads), size(heads));
                 attended.push(if gated { own * gates.flatten(0, -1).sigmoid() } else { own });
             }
-            [Tensor::stack(&attended, 0), self.in_blocks(&keys), values]
+            [Tensor::stack(&attended, 0), Self::in_blocks(&keys), values]
         }
 
         fn check(&self) {
