@@ -125,7 +125,7 @@ fn reproduction(program: &Path, out: &Path) -> Result<()> {
         ensure!(has("model.safetensors"), "`{}` has no weights", last.display());
         ensure!(!has("optimizer.safetensors"), "`{}` has moments still", last.display());
     }
-    // The second arm has taken that of the first.
+    // Both have one evaluation before the first step.
     let first = |arm: &str| {
         read(&broken.join(format!("runs/{arm}/seed-0/{arm}/evaluations/step-00000000.json")))
     };

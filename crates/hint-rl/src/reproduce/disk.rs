@@ -27,7 +27,8 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Of these runs, `jobs` side by side, that train `model`. `None` for a model that would have to be fetched.
+    /// Of these runs, `jobs` side by side, that train `model`. `None` for a model that is no file here, such as one of the
+    /// Hub.
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Disk {
             beside.push(running - done);
             let max_mib =
                 if config.rollout_table.every == 0 { 0 } else { config.rollout_table.max_mib };
-            completions = completions.max(max_mib << 20);
+            completions = completions.max(max_mib.saturating_mul(1 << 20));
         }
         beside.sort_unstable_by(|one, other| other.cmp(one));
         let peak = kept + beside.iter().take(jobs.max(1)).sum::<u64>();

@@ -18,7 +18,7 @@ struct Manifest {
     model: String,
     /// CRC-32 of the training problems.
     problems: u32,
-    /// Number format of the passes. Earlier versions recorded none, and took that of the device.
+    /// Number format of the passes, as soon as a session trains. Earlier versions recorded none, and took that of the device.
     #[serde(default)]
     compute: Option<Compute>,
     /// CRC-32 of the configuration of each arm and seed.
@@ -108,7 +108,8 @@ pub(super) fn compute(path: &Path) -> Result<Option<Compute>> {
     Ok(read(path)?.and_then(|manifest| manifest.compute))
 }
 
-/// Writes the record, or adds new runs and this session to it. Returns all sessions.
+/// Writes the record, or adds new runs and this session to it. A session that trains records its number format, and a report
+/// none. Returns all sessions.
 ///
 /// # Errors
 ///
@@ -122,8 +123,10 @@ pub(super) fn keep<'t>(
     let Common { train, model, compute, usual_compute } = common;
     let problems = std::fs::read(train).map(|bytes| crc32fast::hash(&bytes));
     let problems = problems.with_context(|| format!("cannot read `{}`", train.display()))?;
-    let (compute, model) = (Some(compute), model.to_owned());
-    let mut now = Manifest { model, problems, compute, ..Manifest::default() };
+    let model = model.to_owned();
+    // A report knows nothing of the device that trained.
+    let recorded = session.as_ref().map(|_| compute);
+    let mut now = Manifest { model, problems, compute: recorded, ..Manifest::default() };
     for Task { name, settings, .. } in tasks {
         let config = settings.config(&settings.methods[0]).to_toml()?;
         // Runs after a warm-up start elsewhere.
@@ -140,10 +143,11 @@ pub(super) fn keep<'t>(
         );
         let of_before = before.compute.unwrap_or(usual_compute);
         ensure!(
-            Some(of_before) == now.compute,
+            of_before == compute,
             "`{shown}` is of runs with --compute {}; give the same, or choose another --out",
             of_before.name()
         );
+        now.compute = now.compute.or(before.compute);
         ensure!(
             before.problems == now.problems,
             "`{shown}` is of other training problems; choose another --out"

@@ -306,7 +306,7 @@ fn show(
     say!("compute    {}", first.settings.compute.name());
     match disk {
         Some(disk) => say!("disk       {disk}"),
-        None => say!("disk       unknown, because the model is not on this machine"),
+        None => say!("disk       unknown, because the model is no file here"),
     }
     let arms = tasks.len() / options.seeds.len();
     say!(

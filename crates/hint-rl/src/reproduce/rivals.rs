@@ -63,8 +63,7 @@ impl Measured {
 }
 
 /// The measures in the file, and those of further kinds of hints that the arms have. The file is written after each
-/// kind. So a session that `stop` ends begins with the kind that it was at. Takes none without two arms that differ in their
-/// hints.
+/// kind. So a session that `stop` ends begins with the kind that it was at. Takes none where there would be one kind alone.
 ///
 /// # Errors
 ///
@@ -81,7 +80,8 @@ pub(super) fn measure(
         Some((*source, [hinted, taught].into_iter().find_map(has)?))
     });
     let mut sources = sources.collect::<Vec<_>>();
-    let has_rival = sources.len() > 1;
+    // Those in the file are rivals too.
+    let has_rival = sources.len() > 1 || !found.is_empty();
     sources.retain(|(name, _)| found.iter().all(|one| one.source != *name));
     let Some((_, first)) = sources.first().filter(|_| has_rival && !stop()) else {
         return Ok(found);

@@ -1,11 +1,11 @@
 //! Runs several arms with several seeds, some side by side, and continues those with a folder.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
-use hint_grpo::RunDir;
+use hint_grpo::{GrpoError, RunDir};
 use hint_process::{StopSignals, clock};
 use hint_rollout::evaluate::Evaluation;
 
@@ -28,7 +28,7 @@ impl Task {
     /// Trains it from its newest checkpoint. Whether it is done; not if a signal stopped it. `all` are the runs beside it.
     fn run(&self, all: &[Self], stop: &StopSignals) -> Result<bool> {
         set_threads(self.settings.threads);
-        let first = self.first_evaluation(all)?;
+        let first = self.first_evaluation(all);
         let workload = self.settings.workload()?;
         let is_done = train_quietly(&self.settings, &workload, stop, first.as_ref())?;
         if is_done {
@@ -37,14 +37,11 @@ impl Task {
         Ok(is_done)
     }
 
-    /// The evaluation before the first step, if another run has made the same one.
-    fn first_evaluation(&self, all: &[Self]) -> Result<Option<Evaluation>> {
-        for other in all.iter().filter(|other| other.dir != self.dir && other.starts_as(self)) {
-            if let Some(evaluation) = RunDir::evaluation(&other.dir, 0)? {
-                return Ok(Some(evaluation));
-            }
-        }
-        Ok(None)
+    /// The evaluation before the first step, if another run has made the same one. A damaged file is none: this run makes
+    /// its own then.
+    pub(super) fn first_evaluation(&self, all: &[Self]) -> Option<Evaluation> {
+        let mut others = all.iter().filter(|other| other.dir != self.dir && other.starts_as(self));
+        others.find_map(|other| RunDir::evaluation(&other.dir, 0).ok().flatten())
     }
 
     /// Whether both have the same file of the evaluation before the first step. Weights, seed, problems, sampling and
@@ -55,6 +52,19 @@ impl Task {
         let is_one_file = one.config.evaluation.kept_completions == 0;
         let is_in_turn = one.vllm.is_empty() && one.config.run.ahead == 0;
         is_one_file && is_in_turn && one.model == other.model && one.config == other.config
+    }
+}
+
+/// Removes the state of the optimizer from a run that is done, unless another process has it open. The next session
+/// removes it then.
+///
+/// # Errors
+///
+/// Files of the checkpoints.
+pub(super) fn give_up_optimizer(dir: &Path) -> Result<()> {
+    match RunDir::remove_optimizer(dir) {
+        Err(error) if !matches!(error, GrpoError::InUse { .. }) => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -70,7 +80,7 @@ pub(super) fn run_all(tasks: &[Task], jobs: usize, stop: &StopSignals) -> Result
     for task in tasks {
         if is_done(&task.dir, task.steps)? {
             // A session before may have ended at this point.
-            RunDir::remove_optimizer(&task.dir)?;
+            give_up_optimizer(&task.dir)?;
         } else {
             open.push_back(task);
         }

@@ -4,10 +4,14 @@
 use std::cell::Cell;
 
 use clap::FromArgMatches as _;
+use hint_grpo::run_dir::FolderLock;
+use hint_rollout::CollectorConfig;
+use hint_rollout::evaluate::Lengths;
 use serde_json::Value;
 
 use super::arms::ARMS;
 use super::results::Part;
+use super::schedule::give_up_optimizer;
 use super::*;
 use crate::presets;
 
@@ -163,23 +167,33 @@ fn a_folder_has_one_number_format_and_that_of_the_device_where_none_is_recorded(
     let plan = plan(&options, folder.path(), &data);
     let task = plan.task(chosen(&["grpo".to_owned()]).unwrap()[0], 0).unwrap();
     let path = folder.path().join(MANIFEST);
-    let keep = |compute, usual_compute| {
+    let keep_of = |compute, usual_compute, session| {
         let common = Common { train: &data.train, model: "tiny-tasks", compute, usual_compute };
-        manifest::keep(&path, common, std::iter::once(&task), None)
+        manifest::keep(&path, common, std::iter::once(&task), session)
     };
+    let keep = |compute, usual_compute| keep_of(compute, usual_compute, Some(Session::now()));
     assert_eq!(manifest::compute(&path).unwrap(), None);
     keep(Compute::F32, Compute::F32).unwrap();
     assert_eq!(manifest::compute(&path).unwrap(), Some(Compute::F32));
     let error = keep(Compute::Bf16, Compute::Bf16).unwrap_err().to_string();
     assert!(error.contains("of runs with --compute f32; give the same"), "{error}");
     // As earlier versions wrote it.
-    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    record.as_object_mut().unwrap().remove("compute").unwrap();
-    std::fs::write(&path, record.to_string()).unwrap();
-    assert_eq!(manifest::compute(&path).unwrap(), None);
+    let forget = || {
+        let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        record.as_object_mut().unwrap().remove("compute").unwrap();
+        std::fs::write(&path, record.to_string()).unwrap();
+        assert_eq!(manifest::compute(&path).unwrap(), None);
+    };
+    forget();
     assert!(keep(Compute::Bf16, Compute::F32).is_err());
     keep(Compute::F32, Compute::F32).unwrap();
     assert_eq!(manifest::compute(&path).unwrap(), Some(Compute::F32));
+    // A report is written elsewhere than where the runs were trained.
+    keep_of(Compute::F32, Compute::F32, None).unwrap();
+    assert_eq!(manifest::compute(&path).unwrap(), Some(Compute::F32));
+    forget();
+    keep_of(Compute::F32, Compute::F32, None).unwrap();
+    assert_eq!(manifest::compute(&path).unwrap(), None);
 }
 
 #[test]
@@ -227,12 +241,67 @@ fn arms_of_one_seed_have_one_evaluation_before_training() {
             |arm: &str, seed| plan.task(chosen(&[arm.to_owned()]).unwrap()[0], seed).unwrap();
         task("grpo", seeds[0]).starts_as(&task(arm, seeds[1]))
     };
-    for arm in chosen(&[]).unwrap() {
+    let arms = chosen(&[]).unwrap();
+    for arm in &arms {
         assert!(starts(&[], arm.name, [3, 3]), "{}", arm.name);
     }
     assert!(!starts(&[], "hint", [3, 4]));
     assert!(!starts(&["--set", "evaluation.kept_completions=1"], "hint", [3, 3]));
+    assert!(!starts(&["--set", "run.ahead=1"], "hint", [3, 3]));
     assert!(!starts(&["--vllm", "http://127.0.0.1:1"], "hint", [3, 3]));
+    // What the evaluation depends on, as the preset of an arm leaves it.
+    let options = options(&[]);
+    let plan = plan(&options, folder.path(), &data);
+    let decides = |arm: &Arm| {
+        let Task { settings, .. } = plan.task(arm, 3).unwrap();
+        let config = settings.config(&settings.methods[0]);
+        let GrpoConfig { data, model, prompt, verifier, rollout, evaluation, .. } = config;
+        let CollectorConfig { sampling, verdicts, too_long, max_prompt_len, .. } = rollout;
+        (data, model, prompt, verifier, sampling, verdicts, too_long, max_prompt_len, evaluation)
+    };
+    let of_first = decides(arms[0]);
+    for arm in arms {
+        assert!(decides(arm) == of_first, "{} has another evaluation", arm.name);
+    }
+}
+
+#[test]
+fn an_arm_takes_the_first_evaluation_of_another_with_its_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let options = options(&[]);
+    let plan = plan(&options, folder.path(), &data);
+    let task = |arm: &str, seed| plan.task(chosen(&[arm.to_owned()]).unwrap()[0], seed).unwrap();
+    let all = [task("grpo", 3), task("hint", 3), task("hint", 4)];
+    let [grpo, hint, of_another_seed] = &all;
+    assert_eq!(hint.first_evaluation(&all), None, "there is none yet");
+    let file = grpo.dir.join("evaluations/step-00000000.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let scores = json!({
+        "problems": 0, "completions": 0, "avg": { "value": 0.5, "low": 0.5, "high": 0.5 },
+        "pass_at": {}, "maj_at": {}, "lengths": Lengths::default(), "truncated_frac": 0.0, "verdicts": {},
+    });
+    let evaluation = json!({
+        "completions_per_problem": 1, "sampling": {}, "seed": 3, "resamples": 1, "overall": scores, "by": {}, "problems": [],
+    });
+    std::fs::write(&file, evaluation.to_string()).unwrap();
+    assert_eq!(hint.first_evaluation(&all).unwrap().accuracy(), 0.5);
+    assert_eq!(of_another_seed.first_evaluation(&all), None);
+    assert_eq!(grpo.first_evaluation(&all), None, "its own is no other one");
+    // As a kill of an earlier version left it.
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(hint.first_evaluation(&all), None);
+}
+
+#[test]
+fn a_run_that_another_process_has_open_keeps_its_optimizer_until_later() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("checkpoints")).unwrap();
+    let lock = FolderLock::take(folder.path()).unwrap();
+    give_up_optimizer(folder.path()).unwrap();
+    drop(lock);
+    // It is looked into now, and has no checkpoint.
+    assert!(give_up_optimizer(folder.path()).is_err());
 }
 
 #[test]
@@ -372,7 +441,7 @@ fn a_question_is_settled_by_the_test_over_seeds() {
 }
 
 /// The hints of other problems help less than the problem's own. A session that is stopped keeps the kinds that are
-/// measured, and the next one ends with the bytes of an unbroken one.
+/// measured. The next one ends with the bytes of an unbroken one.
 #[test]
 fn hints_are_measured_before_training_and_a_stop_loses_one_kind_at_most() {
     tch::set_num_threads(1);
@@ -405,6 +474,9 @@ fn hints_are_measured_before_training_and_a_stop_loses_one_kind_at_most() {
     let first = measure("broken", &tasks, 4);
     assert!(!first.is_empty() && first.iter().all(|one| one.source == "direct"), "{first:?}");
     assert_eq!(rivals::read(&file("broken")).unwrap(), first);
+    std::fs::copy(file("broken"), file("later")).unwrap();
+    let later = measure("later", &tasks[1..], u64::MAX);
+    assert_eq!(later, whole, "a kind that is added has rivals in the file");
     assert_eq!(measure("broken", &tasks, u64::MAX), whole);
     let bytes = |name: &str| std::fs::read(file(name)).unwrap();
     assert!(bytes("broken") == bytes("whole"));
