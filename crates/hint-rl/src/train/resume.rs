@@ -50,7 +50,9 @@ impl Options {
             settings.vllm = servers.vllm;
             settings.may_change("engine");
         }
-        settings.vllm_key_env = servers.vllm_key_env.or(settings.vllm_key_env);
+        // Earlier versions kept it where there are no servers.
+        let kept = settings.vllm_key_env.take().filter(|_| !settings.vllm.is_empty());
+        settings.vllm_key_env = servers.vllm_key_env.or(kept);
         settings.vllm_merged |= servers.vllm_merged;
         settings.vllm_weights = servers.vllm_weights;
         settings.gradient_checkpointing |= self.gradient_checkpointing;
@@ -115,6 +117,17 @@ mod tests {
         resolve(&[&["--out", served, "--lora"][..], &server].concat()).unwrap().save().unwrap();
         let local = resolve(&["--resume", served, "--change", "engine=local"]).unwrap();
         assert!(local.vllm.is_empty() && local.vllm_key_env.is_none() && !local.vllm_merged);
+        // Earlier versions kept the variable.
+        let file = PathBuf::from(served).join(SETTINGS);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut earlier = serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        let fields = earlier.as_object_mut().unwrap();
+        fields.insert("vllm".to_owned(), serde_json::Value::Array(Vec::new()));
+        fields.remove("vllm_merged").unwrap();
+        assert!(fields.contains_key("vllm_key_env"));
+        std::fs::write(&file, earlier.to_string()).unwrap();
+        assert_eq!(resolve(&["--resume", served]).unwrap().vllm_key_env, None);
+        refused(&["--resume", served, "--vllm-key-env", "PATH"], "--vllm-key-env is for servers");
 
         // A change is remembered until the checkpoints of each method have it.
         let change = ["--resume", out, "--change", "evaluation.max_problems=3"];
