@@ -83,7 +83,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes the model into a folder that is there, file by file, or into a new one, which appears whole.
+/// Writes the model into a folder that is there, file by file, or into a new one, which appears whole. An error leaves
+/// nothing of a new one.
 fn write(out: &Path, model: &LoadedModel, save: SaveOptions) -> Result<()> {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let partial = out.with_file_name(format!(".{name}.partial"));
@@ -96,11 +97,20 @@ fn write(out: &Path, model: &LoadedModel, save: SaveOptions) -> Result<()> {
     }
     std::fs::create_dir_all(place)
         .with_context(|| format!("cannot create `{}`", place.display()))?;
-    model.save_with(place, &save)?;
-    if is_new {
-        std::fs::rename(place, out).with_context(|| format!("cannot write `{}`", out.display()))?;
-    }
-    Ok(())
+    let write = || -> Result<()> {
+        model.save_with(place, &save)?;
+        if is_new {
+            let failed = || format!("cannot write `{}`", out.display());
+            std::fs::rename(place, out).with_context(failed)?;
+        }
+        Ok(())
+    };
+    write().inspect_err(|_| {
+        if is_new {
+            // A full disk would stay full.
+            let _ = std::fs::remove_dir_all(place);
+        }
+    })
 }
 
 #[cfg(test)]
@@ -137,5 +147,26 @@ mod tests {
         run(&options(true)).unwrap();
         assert_eq!(names(), first);
         assert!(!partial.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_error_leaves_nothing_of_a_new_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("model");
+        // A folder cannot take the place of a link, which this one seems not to be.
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &out).unwrap();
+        let options = Options {
+            model: tiny_model().to_string_lossy().into_owned(),
+            base: None,
+            merged: false,
+            dtype: ElementType::F32,
+            untied_head: false,
+            out: out.clone(),
+        };
+        let error = run(&options).unwrap_err().to_string();
+        assert!(error.contains("cannot write"), "{error}");
+        let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(entries.collect::<Vec<_>>(), [out]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,14 +36,22 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// Writes a file as a whole or not at all. A kill or a full disk leaves the former one as it was. A link stays one, and
-/// its file is replaced. A pipe or a terminal gets the text.
+/// Names of what a process has open. Behind them may be a file that the process writes to.
+const STREAMS: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+
+/// Writes a file as a whole or not at all. A kill or a full disk leaves the former one as it was, and a new one has its
+/// permissions. A link stays one, and its file is replaced. A pipe or a terminal gets the text, and the output of the
+/// process gets it at its end. A file that is mounted, or whose folder takes no other one, is written in its place.
 ///
 /// # Errors
 ///
 /// A file that cannot be written, by name.
 pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
+    if STREAMS.iter().any(|stream| path.starts_with(stream)) {
+        let append = || File::options().append(true).open(path)?.write_all(text.as_bytes());
+        return append().with_context(failed);
+    }
     let file = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return std::fs::write(&file, text).with_context(failed);
@@ -52,16 +60,31 @@ pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
     let partial = file.with_file_name(format!(".{name}.tmp"));
     let write = || {
         let mut open = File::create(&partial)?;
+        if let Ok(former) = file.metadata() {
+            open.set_permissions(former.permissions())?;
+        }
         open.write_all(text.as_bytes())?;
         open.sync_all()?;
         std::fs::rename(&partial, &file)
     };
     write()
-        .inspect_err(|_| {
+        .or_else(|error| {
             // It is of no use to anyone, and takes the room that is missing.
             let _ = std::fs::remove_file(&partial);
+            if stands_alone(&error) && file.is_file() {
+                std::fs::write(&file, text)
+            } else {
+                Err(error)
+            }
         })
         .with_context(failed)
+}
+
+/// Whether no other file can be beside one, or take its place.
+fn stands_alone(error: &std::io::Error) -> bool {
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
 }
 
 /// Catches stop signals; `doing` names the work that is finished first.
@@ -181,6 +204,57 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&device).unwrap(), "");
         let error = replace_file(folder.path(), "text").unwrap_err().to_string();
         assert!(error.contains("cannot write"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_output_of_a_process_is_written_behind_what_it_has() {
+        use std::os::fd::AsRawFd as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let mut output = File::create(&path).unwrap();
+        output.write_all(b"a table\n").unwrap();
+        let stream = format!("/proc/self/fd/{}", output.as_raw_fd());
+        replace_file(Path::new(&stream), "lines\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a table\nlines\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("options.json");
+        replace_file(&path, "first").unwrap();
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        for kept in [0o600, 0o640] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(kept)).unwrap();
+            replace_file(&path, "second").unwrap();
+            assert_eq!(mode(), kept);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_in_a_folder_that_takes_no_other_one_is_written_in_its_place() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("options.json");
+        replace_file(&path, "first").unwrap();
+        let permit = |mode| {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        permit(0o500);
+        // The superuser may write there all the same.
+        let result = replace_file(&path, "second");
+        permit(0o700);
+        result.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
