@@ -258,7 +258,7 @@ mod tests {
         };
         let (widened, trained) = (from_narrow("widened", "0"), from_narrow("trained", "2"));
         let difference = (scores(&from) - scores(&at("widened"))).abs().max().double_value(&[]);
-        assert!(difference < 1e-6, "{difference}");
+        assert!(difference < 1e-5, "{difference}");
         assert!(trained != widened, "two steps change it");
     }
 

@@ -285,8 +285,8 @@ mod tests {
         let options = ScoreOptions::default();
         let trained = |policy: &CausalLm| policy.score(&batch(), &options).unwrap().logprobs;
         let scored = |policy: &CausalLm| tch::no_grad(|| trained(policy));
-        assert!(largest_difference(&trained) < 1e-6);
-        assert!(largest_difference(&scored) < 1e-6);
+        assert!(largest_difference(&trained) < 1e-5);
+        assert!(largest_difference(&scored) < 1e-5);
         assert!(scored(&narrow).abs().max().double_value(&[]) > 1.0, "a score is not 0");
     }
 
