@@ -15,7 +15,8 @@
 //! Time per token is that of decoding: it begins when every row has its first token. Both sides sample with the whole
 //! distribution at temperature 1. Each side is a process that works in turn with the other, and the first round is not
 //! counted. `memory`, `group` and `vocabulary` start processes anew for each size. A side that fails at a size, such as by
-//! lack of memory, is named, and left out from there on. The work of `group` is that of the benchmark `vs_trl`.
+//! lack of memory, is named, and left out from there on. The work of `group` is that of the benchmark `vs_trl`. It takes
+//! `float32` alone: in bf16, TRL has two sides there.
 //!
 //! `FOLDER`, by default `target/growth`, gets `growth.csv` with median, least and most of the runs, and the drawing
 //! `growth-PLOT.svg` of each plot. They are written after each plot. The lines of a plot in `growth.csv` are those of its
@@ -283,6 +284,11 @@ impl<'a> Setup<'a> {
     }
 
     fn group(&self) -> Result<Measurement> {
+        if option(self.args, "--precisions", "float32") != "float32" {
+            return Err("the plot `group` is of float32; in bf16, TRL has two sides, which `vs_trl` compares; \
+                        leave it out of --plots"
+                .into());
+        }
         let mut cases = Vec::new();
         for group in self.sizes("--groups", "2,8", "2,4,8,16,32")? {
             let work = Work {
