@@ -202,9 +202,11 @@ pub(super) fn verify(dir: &Path) -> Result<TrainerState, GrpoError> {
 /// Removes the state of the optimizer, if it is there. [`verify`] refuses the checkpoint from then on.
 pub(super) fn remove_optimizer(dir: &Path) -> Result<(), GrpoError> {
     let mut state = read_state(dir)?;
-    // The record first: a kill in between leaves a file that the next call removes, and no checkpoint that seems damaged.
+    // The record first, and on disk. A kill or a loss of power in between leaves a file that the next call removes. The
+    // checkpoint never seems damaged.
     if state.files.remove(OPTIMIZER).is_some() {
         write_json(&dir.join(STATE), &state)?;
+        sync(dir)?;
     }
     let path = dir.join(OPTIMIZER);
     match fs::remove_file(&path) {
