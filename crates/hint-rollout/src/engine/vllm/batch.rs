@@ -29,15 +29,17 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Lets `server` take requests, up to `threads` at a time, until none is left or it fails. Then its other requests end
-    /// as well. Returns what it finished, which is nothing if it failed, and the number of requests that it took.
+    /// Lets `server`, which is the one at index `group` of those that are up, take requests, up to `threads` at a time. It ends
+    /// when none is left or the server fails. Then its other requests end as well. Returns what it finished, which is nothing
+    /// if it failed, and the number of requests that it took.
     pub(super) fn share(
         &self,
         server: &Server,
+        group: usize,
         threads: usize,
     ) -> (Result<Finished, VllmError>, usize) {
         let (taken, has_left) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let finished = self.queue.work_off(threads, |index| {
+        let finished = self.queue.work_off(group, threads, |index| {
             taken.fetch_add(1, Ordering::Relaxed);
             let is_over = || {
                 let flags = [self.is_aborted, &self.queue.is_closed, &has_left];
@@ -75,7 +77,8 @@ impl Batch<'_> {
     }
 }
 
-/// Pieces of work that several groups of threads take in order.
+/// Pieces of work that several groups of threads take in order. The first ones are dealt, so that the group whose threads
+/// start first does not get all of them.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -85,6 +88,9 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 struct State {
+    /// Those that are dealt and not yet taken, by group.
+    dealt: Vec<VecDeque<usize>>,
+    /// Those of all groups.
     waiting: VecDeque<usize>,
     /// Pieces that were taken, and may return.
     at_work: usize,
@@ -97,15 +103,39 @@ impl State {
     fn share(&self) -> usize {
         self.count.div_ceil(self.groups.max(1))
     }
+
+    /// The next piece for a group: one that was dealt to it, else one of all groups. Else it is the last one that was dealt
+    /// to the group with the most left.
+    fn next(&mut self, group: usize) -> Option<usize> {
+        let next = self.dealt[group].pop_front().or_else(|| self.waiting.pop_front());
+        next.or_else(|| self.dealt.iter_mut().max_by_key(|dealt| dealt.len())?.pop_back())
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || self.dealt.iter().any(|dealt| !dealt.is_empty())
+    }
 }
 
 /// What the threads of a group have in common.
 struct Group<T> {
+    index: usize,
     finished: Mutex<Vec<(usize, T)>>,
     failure: Mutex<Option<VllmError>>,
     has_failed: AtomicBool,
     /// Pieces that its threads work on. Changes with the state of the queue alone.
     at_work: AtomicUsize,
+}
+
+impl<T> Group<T> {
+    fn new(index: usize) -> Self {
+        Self {
+            index,
+            finished: Mutex::new(Vec::new()),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            at_work: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// Whether a failure says better than a `known` one why the work of a group has ended. Requests that another failure has
@@ -130,11 +160,21 @@ impl Drop for Watch<'_> {
 }
 
 impl Queue {
-    pub(super) fn new(pieces: impl IntoIterator<Item = usize>, groups: usize) -> Self {
-        let waiting = pieces.into_iter().collect::<VecDeque<_>>();
+    /// Deals the first pieces to the `groups` in turn, `threads` to each.
+    pub(super) fn new(
+        pieces: impl IntoIterator<Item = usize>,
+        groups: usize,
+        threads: usize,
+    ) -> Self {
+        let mut waiting = pieces.into_iter().collect::<VecDeque<_>>();
         let count = waiting.len();
+        let mut dealt = vec![VecDeque::new(); groups];
+        let places = count.min(groups.saturating_mul(threads));
+        for (rank, piece) in waiting.drain(..places).enumerate() {
+            dealt[rank % groups].push_back(piece);
+        }
         Self {
-            state: Mutex::new(State { waiting, at_work: 0, count, groups }),
+            state: Mutex::new(State { dealt, waiting, at_work: 0, count, groups }),
             changed: Condvar::new(),
             is_closed: AtomicBool::new(false),
         }
@@ -156,20 +196,16 @@ impl Queue {
         was_open
     }
 
-    /// Takes pieces on up to `threads` threads, until all are finished or one of these threads fails. Then the pieces
-    /// of this group return to the queue, for other groups. Returns the finished results, by index and ascending, or the
-    /// first failure.
+    /// Takes pieces for a group by index on up to `threads` threads, until all are finished or one of these fails. Then the
+    /// pieces of this group return to the queue, for other groups. Returns the finished results, by index and ascending, or
+    /// the first failure.
     fn work_off<T: Send>(
         &self,
+        group: usize,
         threads: usize,
         piece: impl Fn(usize) -> Result<T, VllmError> + Sync,
     ) -> Result<Vec<(usize, T)>, VllmError> {
-        let group = Group {
-            finished: Mutex::new(Vec::new()),
-            failure: Mutex::new(None),
-            has_failed: AtomicBool::new(false),
-            at_work: AtomicUsize::new(0),
-        };
+        let group = Group::new(group);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -196,12 +232,12 @@ impl Queue {
                 return None;
             }
             let has_share = group.at_work.load(Ordering::Relaxed) >= state.share();
-            if !has_share && let Some(index) = state.waiting.pop_front() {
+            if !has_share && let Some(index) = state.next(group.index) {
                 state.at_work += 1;
                 group.at_work.fetch_add(1, Ordering::Relaxed);
                 return Some(index);
             }
-            if state.waiting.is_empty() && state.at_work == 0 {
+            if !state.has_waiting() && state.at_work == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -221,6 +257,8 @@ impl Queue {
             Err(error) => {
                 if !group.has_failed.swap(true, Ordering::Relaxed) {
                     state.groups -= 1;
+                    let dealt = std::mem::take(&mut state.dealt[group.index]);
+                    state.waiting.extend(dealt);
                 }
                 let own = finished.drain(..).map(|(index, _)| index).chain([index]);
                 state.waiting.extend(own);
@@ -250,13 +288,13 @@ mod tests {
 
     #[test]
     fn pieces_of_a_group_that_fails_are_done_by_a_group_that_waits_for_them() {
-        let queue = Queue::new(0..4, 2);
+        let queue = Queue::new(0..4, 2, 2);
         let (begin, has_begun) = channel();
         let (fail, fails) = channel::<()>();
         let (has_begun, fails) = (Mutex::new(has_begun), Mutex::new(fails));
         let (first, second) = std::thread::scope(|scope| {
             let first = scope.spawn(|| {
-                queue.work_off(1, |index| {
+                queue.work_off(0, 1, |index| {
                     if index == 0 {
                         return Ok(index);
                     }
@@ -266,7 +304,7 @@ mod tests {
                 })
             });
             has_begun.lock().expect("one thread").recv().expect("the first group has begun");
-            let second = queue.work_off(2, |index| {
+            let second = queue.work_off(1, 2, |index| {
                 if index == 3 {
                     // All that is left is with the first group.
                     fail.send(()).expect("the first group waits");
@@ -282,14 +320,33 @@ mod tests {
 
     #[test]
     fn a_group_that_fails_leaves_its_share_to_the_others() {
-        let queue = Queue::new(0..10, 3);
+        let queue = Queue::new(0..10, 3, 2);
         assert_eq!(queue.state().share(), 4);
-        for left in [2, 1] {
-            queue.work_off(2, |_| Err::<(), _>(failure())).expect_err("it fails");
+        for (group, left) in [(0, 2), (1, 1)] {
+            queue.work_off(group, 2, |_| Err::<(), _>(failure())).expect_err("it fails");
             assert_eq!(queue.state().share(), 10_usize.div_ceil(left));
         }
-        let finished = queue.work_off(20, Ok).expect("no failure");
+        let finished = queue.work_off(2, 20, Ok).expect("no failure");
         assert_eq!(indices(&finished), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_first_pieces_are_dealt_and_the_others_go_to_who_asks() {
+        let take = |queue: &Queue, group: &Group<()>, count: usize| {
+            (0..count).map(|_| queue.take(group).expect("one is left")).collect::<Vec<_>>()
+        };
+        // The threads of the first group start before those of the second one.
+        let (queue, first, second) = (Queue::new(0..10, 2, 3), Group::new(0), Group::new(1));
+        assert_eq!(take(&queue, &first, 4), [0, 2, 4, 6]);
+        assert_eq!(take(&queue, &second, 5), [1, 3, 5, 7, 8]);
+        assert_eq!(take(&queue, &first, 1), [9]);
+        // Of a group that does not start, the others take the last ones first.
+        let (queue, first) = (Queue::new(0..6, 2, 3), Group::new(0));
+        assert_eq!(take(&queue, &first, 3), [0, 2, 4]);
+        for index in [0, 2, 4] {
+            queue.settle(&first, index, Ok(()));
+        }
+        assert_eq!(take(&queue, &first, 3), [5, 3, 1]);
     }
 
     #[test]
@@ -305,8 +362,8 @@ mod tests {
 
     #[test]
     fn a_closed_queue_gives_nothing_out_and_the_reason_is_kept() {
-        let queue = Queue::new(0..100, 1);
-        let found = queue.work_off(3, |index| {
+        let queue = Queue::new(0..100, 1, 3);
+        let found = queue.work_off(0, 3, |index| {
             if index == 5 {
                 assert!(queue.close());
                 return Err(failure());
@@ -315,6 +372,6 @@ mod tests {
         });
         assert!(matches!(found, Err(VllmError::Paused { .. })), "{found:?}");
         assert!(!queue.close());
-        assert!(queue.work_off(2, Ok).expect("no failure").is_empty());
+        assert!(queue.work_off(0, 2, Ok).expect("no failure").is_empty());
     }
 }

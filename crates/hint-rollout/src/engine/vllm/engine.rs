@@ -142,10 +142,11 @@ impl VllmBuilder {
 /// # Ok::<(), hint_rollout::RolloutError>(())
 /// ```
 ///
-/// The servers take requests from one queue, so that a slower one gets fewer. The longest expected ones come first. The
-/// completions of a prompt come from one server, which reads the prompt once. The requests of a server that fails return
-/// to the queue. It is asked again in the next call, and then left out of 1, 2, 4, 8 and 16 calls. When no other is left,
-/// every call asks it. It gets the current weights before it is used. Every wait is bounded by the options.
+/// The servers take requests from one queue, so that a slower one gets fewer. The longest expected ones come first, and the
+/// servers get their first ones in turn. The completions of a prompt come from one server, which reads the prompt once.
+/// The requests of a server that fails return to the queue. It is asked again in the next call, and then left out of 1, 2,
+/// 4, 8 and 16 calls. When no other is left, every call asks it. It gets the current weights before it is used. Every wait
+/// is bounded by the options.
 ///
 /// With [`VllmOptions::adapter_rank`] the servers get adapters in place of whole weights, each version under a name of
 /// its own.
@@ -306,14 +307,15 @@ impl VllmEngine {
             requests,
             stop_tokens: &self.stop_tokens,
             weights: self.current.as_ref(),
-            // Requests are shared equally at first, even if one server could take all of them.
-            queue: Queue::new(pending, up.len()),
+            // Requests are shared equally at first, even if one server could take all of them, and each gets long ones.
+            queue: Queue::new(pending, up.len(), threads),
             servers: self.servers(),
             is_aborted: &self.is_aborted,
             activity: &self.activity,
         };
-        let shares = on_each(&mut self.slots, |slot| {
-            slot.down.is_none().then(|| batch.share(&slot.server, threads))
+        let shares = on_each(self.slots.iter_mut().enumerate(), |(index, slot)| {
+            let group = up.binary_search(&index).ok()?;
+            Some(batch.share(&slot.server, group, threads))
         });
         let mut fatal = None;
         for (index, share) in shares.into_iter().enumerate() {
