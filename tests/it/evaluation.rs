@@ -131,6 +131,38 @@ fn a_run_takes_the_first_evaluation_of_another_and_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_first_evaluation_that_the_run_would_not_make_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    run(dir.path(), &evaluated(), &held_out(), Some(0));
+    let found = RunDir::evaluation(dir.path(), 0).expect("it can be read").expect("it was written");
+    let build = |config: GrpoConfig, held_out: Vec<Problem>| {
+        let policy = SharedPolicy::new(tiny_policy(7));
+        Trainer::from_config(config, parts(&policy, lenient_rubric(), true))
+            .expect("the configuration is valid")
+            .held_out(held_out)
+            .first_evaluation(found.clone())
+            .build()
+            .map(drop)
+    };
+    build(evaluated(), held_out()).expect("it is that of this run");
+    let changes: [(&str, fn(&mut GrpoConfig)); 4] = [
+        ("seed", |config| config.run.seed += 1),
+        ("completions_per_problem", |config| config.evaluation.completions_per_problem = 2),
+        ("resamples", |config| config.evaluation.resamples = 60),
+        ("sampling", |config| config.evaluation.temperature = 0.5),
+    ];
+    for (field, change) in changes {
+        let mut config = evaluated();
+        change(&mut config);
+        let error = build(config, held_out()).expect_err("it is of another run").to_string();
+        assert!(error.contains(&format!("first_evaluation.{field}: must be")), "{error}");
+    }
+    let error = build(evaluated(), held_out()[1..].to_vec()).expect_err("one is missing");
+    let missing = format!("problem `{}` in one of the two alone", held_out()[0].id);
+    assert!(error.to_string().contains(&missing), "{error}");
+}
+
+#[test]
 fn the_results_of_an_evaluation_are_kept() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     run(dir.path(), &evaluated(), &held_out(), None);

@@ -15,7 +15,7 @@ use hint_rollout::{Collector, PromptFormat, RolloutEngine};
 
 use super::Run;
 use super::context::RunContext;
-use super::evaluation::check_held_out;
+use super::evaluation::{check_first, check_held_out};
 use super::parts::Parts;
 use super::restore::Restored;
 use crate::advantage::AdvantageEstimator;
@@ -187,8 +187,9 @@ impl<S: Stage> RunBuilder<S> {
     }
 
     /// The evaluation before the first step, in place of one that this run makes. It is of another run with the same
-    /// weights, seed, sampling and held-out problems, which [`RunDir::evaluation`] reads. Its completions are not part of
-    /// that, so none are kept. Several processes take the same one, or none. A resumed run ignores it.
+    /// weights, seed, sampling and held-out problems, which [`RunDir::evaluation`] reads. [`RunBuilder::build`] compares
+    /// these, but not the weights and the rubric. Its completions are not part of that, so none are kept. Several processes
+    /// take the same one, or none. A run that is resumed after its first step ignores it.
     #[must_use]
     pub fn first_evaluation(mut self, evaluation: Evaluation) -> Self {
         self.first_evaluation = Some(evaluation);
@@ -302,7 +303,8 @@ impl<S: Stage> RunBuilder<S> {
     ///
     /// # Errors
     ///
-    /// [`GrpoError::Config`]. For a resumed run, [`GrpoError::Mismatch`] when its configuration was
+    /// [`GrpoError::Config`], also for a [first evaluation](Self::first_evaluation) that this run would not make.
+    /// [`GrpoError::Diverged`] when the processes differ. For a resumed run, [`GrpoError::Mismatch`] when its configuration was
     /// another one. [`RunBuilder::changes`] lists exceptions, and more steps are allowed where no schedule
     /// depends on their number. [`GrpoError::Checkpoint`] or [`GrpoError::Read`] when its checkpoint
     /// cannot be used.
@@ -363,6 +365,9 @@ impl<S: Stage> RunBuilder<S> {
             run_dir.write_config(&config)?;
         }
         let progress = restored.as_ref().map_or_else(Progress::default, Restored::progress);
+        if progress.step == 0 {
+            check_first(first_evaluation.as_ref(), &held_out, &mut stage, &config, &processes)?;
+        }
         if let Some(run_dir) = &mut context.run_dir {
             run_dir.set_config(&config, progress.step)?;
         }

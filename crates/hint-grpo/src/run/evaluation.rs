@@ -1,15 +1,19 @@
 //! Evaluation on held-out problems during a run.
 
+use std::collections::BTreeSet;
+
 use hint_rollout::data::ProblemSet;
+use hint_rollout::error::Violations;
 use hint_rollout::evaluate::Evaluation;
 
 use super::{HeldReport, Run};
 use crate::config::GrpoConfig;
+use crate::data_parallel::DataParallel;
 use crate::error::{ConfigError, GrpoError};
 use crate::metrics::{self, Metrics};
 use crate::observer::{Phase, StepReport};
 use crate::rollout_table::evaluated;
-use crate::stage::{Evaluated, Stage};
+use crate::stage::{Evaluated, Stage, fingerprint};
 
 /// Refuses held-out problems that the configuration asks for and the program does not bring.
 pub(super) fn check_held_out(config: &GrpoConfig, held_out: &ProblemSet) -> Result<(), GrpoError> {
@@ -19,6 +23,54 @@ pub(super) fn check_held_out(config: &GrpoConfig, held_out: &ProblemSet) -> Resu
                         with `held_out`; raise the share if that part is empty";
         return Err(ConfigError::one("evaluation.held_out", expected, "none held out").into());
     }
+    Ok(())
+}
+
+/// Refuses a first evaluation that this run would not make. Seed, sampling, problems, and the numbers of completions and
+/// resamples must be the same. All processes must have the same one, or none.
+pub(super) fn check_first<S: Stage>(
+    first: Option<&Evaluation>,
+    held_out: &ProblemSet,
+    stage: &mut S,
+    config: &GrpoConfig,
+    processes: &DataParallel,
+) -> Result<(), GrpoError> {
+    let text = first.map(serde_json::to_string).transpose();
+    let text = text.map_err(|error| GrpoError::other("the first evaluation", error.to_string()))?;
+    let one = text.as_ref().map(|text| [text.as_bytes()]);
+    processes.agree("first_evaluation", fingerprint(one))?;
+    let Some((first, collector)) = first.zip(stage.collector()) else { return Ok(()) };
+    let options = config.evaluation.options(&collector.config().sampling, config.run.seed);
+    let mut own_ids = BTreeSet::new();
+    for problem in held_out.iter() {
+        own_ids.insert(problem?.id.clone());
+    }
+    let ids = first.problems.iter().map(|problem| &problem.id).chain(&first.left_out);
+    let ids = ids.cloned().collect::<BTreeSet<_>>();
+    let counts = [
+        ("seed", options.seed, first.seed),
+        (
+            "completions_per_problem",
+            options.completions_per_problem as u64,
+            first.completions_per_problem as u64,
+        ),
+        ("resamples", options.resamples as u64, first.resamples as u64),
+    ];
+    let checked = Violations::check(|at| {
+        at.within("first_evaluation", |at| {
+            for (field, own, found) in counts {
+                at.require(own == found, field, format!("must be {own}, as in this run"), found);
+            }
+            let expected =
+                "must be that of this run (`rollout.sampling`, `evaluation.temperature`)";
+            at.require(options.sampling == first.sampling, "sampling", expected, "another one");
+            if let Some(id) = own_ids.symmetric_difference(&ids).next() {
+                let found = format!("problem `{id}` in one of the two alone");
+                at.require(false, "problems", "must be those that this run holds out", found);
+            }
+        });
+    });
+    checked.map_err(ConfigError::from)?;
     Ok(())
 }
 
