@@ -74,15 +74,20 @@ fn the_longest_completions_start_first_where_not_all_fit() {
     assert_eq!(sample(16, |_| None).0, sample(16, |index| Some(index as f64)).0);
 }
 
-/// The error of 300 requests, of which the one at index 7 has this prompt and is expected to be the longest.
-fn failure(prompt: &[u32]) -> PolicyError {
+/// The error of 300 requests of three expected lengths, of which the one at index 7 has this prompt and is expected to be
+/// this long.
+fn failure(prompt: &[u32], expected: f64) -> PolicyError {
     let policy = SharedPolicy::new(Even(Arc::default()));
     let mut engine = LocalEngine::new(policy, Vec::new());
     let sampling = Sampling { max_completion_len: 1, ..Sampling::default() };
     let request = |index: u64| {
         let prompt = if index == 7 { prompt.to_vec() } else { vec![1, 2] };
         let mut request = GenerationRequest::new(prompt, 1, index, sampling.clone());
-        request.expected_tokens = Some(if index == 7 { 90.0 } else { 1.0 });
+        request.expected_tokens = Some(match index {
+            7 => expected,
+            _ if index % 2 == 0 => 20.0,
+            _ => 10.0,
+        });
         request
     };
     match engine.generate(&(0..300).map(request).collect::<Vec<_>>()) {
@@ -103,14 +108,20 @@ impl GenerationWatch for Ends {
 
 #[test]
 fn errors_name_the_request_by_its_place_before_the_sort() {
-    let found = failure(&[]);
-    assert!(matches!(found, PolicyError::EmptyPrompt { row: 7 }), "{found}");
-    let found = failure(&[1, 9]);
-    assert!(matches!(found, PolicyError::TokenOutOfRange { row: 7, token: 9, .. }), "{found}");
-    let found = failure(&[1; 512]);
-    assert!(matches!(found, PolicyError::RowTooLong { row: 7, len: 513, .. }), "{found}");
-    let found = failure(&[4, 1]);
-    assert!(matches!(found, PolicyError::NonFiniteLogits { request: 7, position: 0 }), "{found}");
+    // The first one of the sorted call, one in its middle, and the last one.
+    for expected in [90.0, 15.0, 1.0] {
+        let found = failure(&[], expected);
+        assert!(matches!(found, PolicyError::EmptyPrompt { row: 7 }), "{found}");
+        let found = failure(&[1, 9], expected);
+        assert!(matches!(found, PolicyError::TokenOutOfRange { row: 7, token: 9, .. }), "{found}");
+        let found = failure(&[1; 512], expected);
+        assert!(matches!(found, PolicyError::RowTooLong { row: 7, len: 513, .. }), "{found}");
+        let found = failure(&[4, 1], expected);
+        assert!(
+            matches!(found, PolicyError::NonFiniteLogits { request: 7, position: 0 }),
+            "{found}"
+        );
+    }
 }
 
 #[test]

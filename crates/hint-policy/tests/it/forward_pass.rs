@@ -487,6 +487,27 @@ fn rows_that_share_prompts_have_the_scores_and_gradients_of_autograd() {
     }
 }
 
+/// So a trainer may take the scores of the one for those of the other.
+#[test]
+fn a_pass_with_gradient_over_shared_prompts_has_the_bits_of_one_without() {
+    for architecture in hint_policy::config::Architecture::ALL {
+        let config = with_windows(architecture);
+        let ways = [(Kind::Float, false), (Kind::Float, true), (Kind::BFloat16, true)];
+        for (compute, checkpointing) in ways {
+            let policy = random_model(&config, 1).with_compute(compute).unwrap();
+            let policy = policy.with_gradient_checkpointing(checkpointing);
+            let is_same = with_shared_prompts(|batch| {
+                let options = ScoreOptions { temperature: 0.9, ..ScoreOptions::default() };
+                let scores = tch::no_grad(|| policy.score(batch, &options)).unwrap();
+                let trained = ScoreOptions { entropy: true, top_k: 2, ..options };
+                let pass = policy.forward(batch, &trained).unwrap();
+                pass.scores().logprobs.equal(&scores.logprobs)
+            });
+            assert!(is_same, "{architecture:?} in {compute:?}, {checkpointing}");
+        }
+    }
+}
+
 #[test]
 fn scores_of_rows_that_share_prompts_are_those_of_each_row_alone() {
     let config = with_windows(hint_policy::config::Architecture::Llama);
