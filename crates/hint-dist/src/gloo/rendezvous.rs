@@ -1,5 +1,6 @@
 //! Meeting point and timeouts of the processes of a group.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
@@ -63,9 +64,14 @@ impl Rendezvous {
     pub(super) fn check_bind_address(&self) -> Result<(), CollectiveError> {
         let Some(address) = &self.bind_address else { return Ok(()) };
         TcpListener::bind((address.as_str(), 0)).map(drop).map_err(|error| {
-            let reason = format!(
-                "`{address}` is no address of this machine ({error}); give another one as `--bind-address`"
-            );
+            let is_elsewhere =
+                matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput);
+            let problem = if is_elsewhere {
+                format!("`{address}` is no address of this machine ({error})")
+            } else {
+                format!("cannot listen at `{address}` ({error})")
+            };
+            let reason = format!("{problem}; give another one as `--bind-address`");
             CollectiveError::failed(self.rank, &reason)
         })
     }

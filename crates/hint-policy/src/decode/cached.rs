@@ -110,8 +110,8 @@ impl<'a> CachedDecoder<'a> {
         let max_positions = options.max_positions.clamp(1, config.max_positions());
         let kind = if weights.compute == Kind::Double { Kind::Double } else { Kind::Float };
         let has_kernel = kernels::work_for(&weights.embedding);
-        // Without a kernel, rows that attend alone do so in many tiny products, which take three times as long in
-        // bf16 as in f32, mostly for their preparation.
+        // Without a kernel, rows that attend alone do so in many tiny products. In bf16 these take three times as long as
+        // in f32, mostly for their preparation.
         let cached = if options.batch_invariant && !has_kernel { kind } else { weights.compute };
         let in_groups = device == Device::Cpu && !options.batch_invariant && !has_kernel;
         let rotations = Rotations::new(config, |config| {

@@ -37,7 +37,7 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// The kind that suits `device`: `BFloat16` on a GPU, `Float` on a CPU.
+    /// The kind that suits `device`: `Float` on a CPU, `BFloat16` elsewhere.
     pub fn on(device: Device) -> Self {
         let compute = if device == Device::Cpu { Kind::Float } else { Kind::BFloat16 };
         Self { device, compute, base: None }

@@ -111,7 +111,8 @@ pub trait Policy: Send {
 
     /// Scores for one backward pass, which [`ForwardPass::backward`] runs.
     ///
-    /// The default lets autograd record [`Policy::score`]; override it to keep less.
+    /// The default lets autograd record [`Policy::score`]; override it to keep less. Without dropout, the log-probabilities
+    /// must be those of `score`, to the last bit on a CPU: a trainer takes one for the other.
     ///
     /// # Errors
     ///
