@@ -21,6 +21,7 @@ mod gradients;
 mod learner;
 mod losses;
 mod masked_runs;
+mod old_logprobs;
 mod optimizers;
 mod verdicts;
 
