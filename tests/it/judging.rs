@@ -47,7 +47,7 @@ fn the_local_engine_samples_on_while_a_group_is_judged() {
     // Three passes for each group, one group after the other.
     let engine = LocalEngine::new(policy, Vec::new()).with_max_batch(2);
     let rubric = Rubric::new(verifier_from_fn("telling", move |_| {
-        drop(sender.send(()));
+        let _ = sender.send(());
         Judgment::new(Verdict::Incorrect)
     }));
     let sampling = Sampling { max_completion_len: 3, ..Sampling::default() };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hint_reward::Rubric;
 
 use crate::collect::config::CollectorConfig;
-use crate::collect::pass::{SampleJob, answers};
+use crate::collect::job::{SampleJob, answers};
 use crate::data::Problem;
 use crate::engine::{Completion, GenerationWatch};
 use crate::error::RolloutError;

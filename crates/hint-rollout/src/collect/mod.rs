@@ -18,6 +18,7 @@ mod config;
 pub mod curriculum;
 mod early;
 pub mod hinted;
+mod job;
 mod parts;
 mod pass;
 mod search;

@@ -9,6 +9,7 @@ use hint_reward::{Rubric, Score};
 use crate::collect::config::CollectorConfig;
 use crate::collect::curriculum::SuccessRecord;
 use crate::collect::early::EarlyJudge;
+use crate::collect::job::{SampleJob, answers};
 use crate::collect::parts::Parts;
 use crate::collect::stats::CollectStats;
 use crate::data::{HintLevel, Problem};
@@ -56,17 +57,6 @@ pub(crate) struct Limits {
     pub(crate) prompt: usize,
     /// The longest prompt with its completion.
     pub(crate) row: usize,
-}
-
-/// One prompt to sample from.
-pub(crate) struct SampleJob {
-    /// Index of the problem in the batch.
-    pub(crate) index: usize,
-    pub(crate) request: GenerationRequest,
-    /// The hint in the prompt.
-    pub(crate) hint: Option<Arc<AppliedHint>>,
-    /// The first completions, after which the group may [end early](crate::collect::EarlyStop).
-    pub(crate) needed: Option<usize>,
 }
 
 impl CollectPass<'_> {
@@ -269,18 +259,6 @@ impl CollectPass<'_> {
 fn process(peers: Option<&dyn Peers>) -> (usize, usize) {
     let peers = peers.filter(|peers| peers.world_size() > 1);
     peers.map_or((0, 1), |peers| (peers.rank(), peers.world_size()))
-}
-
-/// The answers of completions, each of which continues the prefix of its hint.
-pub(crate) fn answers(
-    format: &dyn PromptFormat,
-    problem: &Problem,
-    applied: Option<&Arc<AppliedHint>>,
-    completions: &[Completion],
-) -> Result<Arc<Answers>, RolloutError> {
-    let prefix = applied.filter(|applied| applied.prefix_len > 0);
-    let prefix = prefix.map_or("", |applied| &applied.hint.text);
-    Ok(Arc::new(Answers::new(format, problem, prefix, completions)?))
 }
 
 /// A demonstration as a completion: its tokens and a stop token, each with probability 1 under the

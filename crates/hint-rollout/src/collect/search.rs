@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::collect::hinted::{LevelInput, Levels};
-use crate::collect::pass::{CollectPass, SampleJob, demonstration};
+use crate::collect::job::SampleJob;
+use crate::collect::pass::{CollectPass, demonstration};
 use crate::data::{Hint, HintKind, HintLevel, Problem};
 use crate::engine::TooLong;
 use crate::error::RolloutError;

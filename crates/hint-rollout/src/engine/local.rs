@@ -6,10 +6,11 @@ use hint_policy::sampling::{FinishReason, Generation, SampleWatch, sample_until}
 use hint_policy::{SampleOptions, SampleRequest, SamplingParams, SharedPolicy, Tokenizer};
 
 use crate::engine::contract::{
-    Completion, GenerationRequest, PolicyVersion, RolloutEngine, Sampling, StopReason, WeightSource,
+    Completion, GenerationRequest, GenerationWatch, PolicyVersion, RolloutEngine, Sampling,
+    StopReason, WeightSource,
 };
 use crate::engine::queue::longest_first;
-use crate::engine::watch::{GenerationWatch, Unwatched};
+use crate::engine::watch::Unwatched;
 use crate::error::RolloutError;
 use crate::run::Activity;
 

@@ -21,8 +21,8 @@ pub mod vllm;
 mod watch;
 
 pub use contract::{
-    Completion, GenerationRequest, HeadWeights, PolicyVersion, RolloutEngine, Sampling, StopReason,
-    TooLong, WeightSource, WeightTensor,
+    Completion, GenerationRequest, GenerationWatch, HeadWeights, PolicyVersion, RolloutEngine,
+    Sampling, StopReason, TooLong, WeightSource, WeightTensor,
 };
 pub(crate) use contract::{check_contract, check_counts};
 #[cfg(feature = "local-engine")]
@@ -30,4 +30,3 @@ pub use local::LocalEngine;
 pub use peers::{Peers, all_gather_values};
 pub(crate) use peers::{ask_first, in_processes};
 pub(crate) use shared::SharedEngine;
-pub use watch::GenerationWatch;

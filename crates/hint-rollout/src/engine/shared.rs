@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::contract::{
-    Completion, GenerationRequest, RolloutEngine, Sampling, WeightSource, check_counts,
+    Completion, GenerationRequest, GenerationWatch, RolloutEngine, Sampling, WeightSource,
+    check_counts,
 };
 use crate::engine::peers::{Peers, all_gather_values, ask_first};
-use crate::engine::watch::{GenerationWatch, Unwatched};
+use crate::engine::watch::Unwatched;
 use crate::error::RolloutError;
 use crate::run::Activity;
 
