@@ -21,8 +21,9 @@ type Ended = (usize, Vec<Completion>);
 
 /// Judges groups on threads of its own, as their last completions end.
 ///
-/// No error comes from here. A group that cannot be judged is judged again with the others, in the order of the jobs, and
-/// fails there. So errors do not depend on which group ended first.
+/// No error comes from here. A group that cannot be judged, or not in time, is judged again with the others, in the order of
+/// the jobs. So neither errors nor timeouts depend on the engine. After such a group, and after one of which each completion
+/// failed, no other is begun. So a judge that is down is not asked for all of them.
 pub(crate) struct EarlyJudge<'c> {
     pub(crate) jobs: &'c [SampleJob],
     pub(crate) problems: &'c [&'c Problem],
@@ -44,6 +45,8 @@ pub(crate) struct EarlyGroup {
     answers: Arc<Answers>,
     /// The numbers of its completions, if it ended before the others of the request did.
     kept: Option<Vec<usize>>,
+    /// Whether a completion has a score in time.
+    is_working: bool,
 }
 
 impl EarlyGroup {
@@ -64,7 +67,8 @@ impl EarlyGroup {
 
 impl EarlyJudge<'_> {
     /// The completions that `sample` returns, and for each job its group if it was judged meanwhile. Returns when the
-    /// threads have judged the groups that they had begun.
+    /// threads have judged the groups that they had begun. An error of the engine waits for that as well, and so do peers: as
+    /// long as `deadline_s` where a reward hangs.
     pub(crate) fn while_sampling(
         &self,
         sample: impl FnOnce(&dyn GenerationWatch) -> Result<Vec<Vec<Completion>>, RolloutError>,
@@ -118,7 +122,12 @@ impl EarlyJudge<'_> {
             if is_over.load(Ordering::Relaxed) {
                 return judged;
             }
-            judged.extend(self.judge(place, completions).map(|group| (place, group)));
+            let group = self.judge(place, completions);
+            let is_working = group.as_ref().is_some_and(|group| group.is_working);
+            if !is_working {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            judged.extend(group.map(|group| (place, group)));
         }
     }
 
@@ -129,8 +138,8 @@ impl EarlyJudge<'_> {
         let SampleJob { index, hint, .. } = &self.jobs[place];
         let problem = self.problems[*index];
         let answers = answers(self.format, problem, hint.as_ref(), &completions).ok()?;
-        answers.score_early(self.rubric, self.config.scoring);
-        Some(EarlyGroup { completions, answers, kept: None })
+        let is_working = answers.score_early(self.rubric, self.config.scoring);
+        Some(EarlyGroup { completions, answers, kept: None, is_working })
     }
 
     /// The group of the completions that have ended, if all are correct, or all are wrong.

@@ -85,10 +85,20 @@ impl Answers {
         Ok(Self { problem: problem.clone(), texts, shapes, early: Mutex::default() })
     }
 
-    /// Scores them ahead of [`score_all`], which then has their scores. It meets an error once more.
-    pub(crate) fn score_early(self: &Arc<Self>, rubric: &Arc<Rubric>, scoring: ScoringConfig) {
-        let scored = self.score_within(rubric, scoring).ok();
+    /// Scores them ahead of [`score_all`], which then has their scores. It scores once more what met an error, or was late. A
+    /// reward may lack a processor, or a lock, that the engine has meanwhile. False for these, and where each completion failed.
+    pub(crate) fn score_early(
+        self: &Arc<Self>,
+        rubric: &Arc<Rubric>,
+        scoring: ScoringConfig,
+    ) -> bool {
+        let scored = self.start(rubric, 0..self.texts.len()).wait(scoring.deadline());
+        let scored = scored.ok().and_then(Result::ok);
+        let works =
+            |scored: &Scored| scored.scores.iter().any(|score| score.verdict != Verdict::Error);
+        let is_working = scored.as_ref().is_some_and(works);
         *self.early.lock().unwrap_or_else(PoisonError::into_inner) = scored;
+        is_working
     }
 
     /// Whether they were scored ahead, and all are correct, or all count as wrong.

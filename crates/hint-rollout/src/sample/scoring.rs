@@ -15,7 +15,8 @@ pub struct ScoringConfig {
     pub threads: usize,
     /// Seconds that the completions of one problem may take. If they take longer, they are scored once more one by
     /// one, and have as long again, unless a reward compares them. Those without a score then are judged `timeout`, and counted
-    /// under the reward that took so long. Its threads are left behind.
+    /// under the reward that took so long. Its threads are left behind. A problem that is late while the local engine samples is
+    /// scored again after that, with all of its time.
     pub deadline_s: f64,
 }
 

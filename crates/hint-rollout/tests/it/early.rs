@@ -86,7 +86,8 @@ fn answer(prompt: &str, index: usize) -> String {
 }
 
 fn config() -> CollectorConfig {
-    CollectorConfig { group_size: 4, ..CollectorConfig::default() }
+    let scoring = ScoringConfig { threads: 1, ..ScoringConfig::default() };
+    CollectorConfig { group_size: 4, scoring, ..CollectorConfig::default() }
 }
 
 fn problems(count: usize) -> Vec<Problem> {
@@ -158,11 +159,86 @@ fn an_error_names_the_same_problem_whatever_ends_first() {
         };
         Rubric::new(ExactMatch::new()).with(1.0, from_fn("hangs", hangs))
     };
-    let scoring = ScoringConfig { threads: 3, deadline_s: 0.5 };
+    let scoring = ScoringConfig { threads: 3, deadline_s: 1.0 };
     let config = CollectorConfig { scoring, ..config() };
     let [late, early] = both(slow, &config, 4).map(|found| found.expect("it goes on"));
     assert_eq!(late.stats.judged.verdicts["timeout"], 4);
     assert_eq!((late.groups, late.stats), (early.groups, early.stats));
+}
+
+#[test]
+fn a_reward_that_is_late_beside_the_engine_is_asked_again() {
+    let (sender, seen) = channel();
+    let calls = AtomicUsize::new(0);
+    let late = move |_: &RewardInput<'_>| {
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            let _ = sender.send(());
+            std::thread::sleep(Duration::from_mins(1));
+        }
+        0.0
+    };
+    let tell = move |_: &[GenerationRequest],
+                     sampled: &[Vec<Completion>],
+                     watch: &dyn GenerationWatch|
+          -> Result<(), RolloutError> {
+        for (index, completion) in sampled[0].iter().enumerate() {
+            watch.on_completion(0, index, completion);
+        }
+        seen.recv_timeout(Duration::from_mins(1))
+            .map_err(|error| RolloutError::other("no reward", error))
+    };
+    let (inner, _) = Scripted::new(answer as Script);
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, Grouped(from_fn("late", late)));
+    let scoring = ScoringConfig { threads: 1, deadline_s: 1.0 };
+    let config = CollectorConfig { scoring, ..config() };
+    let found = collect(Telling { inner, tell }, Bytes::default(), rubric, config, 3);
+    let judged = found.expect("it goes on").stats.judged;
+    assert_eq!((judged.dropped, judged.verdicts.contains_key("timeout")), (0, false));
+    assert!(judged.reward_failures.is_empty(), "{:?}", judged.reward_failures);
+}
+
+/// Compares the completions of a group, so none is scored by itself.
+struct Grouped<R>(R);
+
+impl<R: Reward> Reward for Grouped<R> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn score(&self, input: &RewardInput<'_>) -> Result<f64, RewardError> {
+        self.0.score(input)
+    }
+}
+
+#[test]
+fn a_judge_that_is_down_is_asked_for_one_group_while_the_engine_samples() {
+    let (sender, seen) = channel();
+    let down = move |input: &RewardInput<'_>| {
+        drop(sender.send(input.problem_id.to_owned()));
+        f64::NAN
+    };
+    let tell = move |_: &[GenerationRequest],
+                     sampled: &[Vec<Completion>],
+                     watch: &dyn GenerationWatch|
+          -> Result<(), RolloutError> {
+        for (request, group) in sampled.iter().enumerate() {
+            for (index, completion) in group.iter().enumerate() {
+                watch.on_completion(request, index, completion);
+            }
+        }
+        let first = seen.recv_timeout(Duration::from_mins(1));
+        assert_eq!(first.as_deref(), Ok("p0"));
+        while let Ok(id) = seen.recv_timeout(Duration::from_millis(300)) {
+            assert_eq!(id, "p0", "another group");
+        }
+        Ok(())
+    };
+    let (inner, _) = Scripted::new(answer as Script);
+    let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("down", down));
+    let mut config = config();
+    config.verdicts.max_dropped_frac = 1.0;
+    let found = collect(Telling { inner, tell }, Bytes::default(), rubric, config, 4);
+    assert_eq!(found.expect("it goes on").stats.judged.dropped, 16);
 }
 
 /// Notes the problem of each group.
