@@ -75,7 +75,9 @@ table! {
     /// Hints and demonstrations that were too long, if there were any: left out or cut.
     ROLLOUT_TOO_LONG_HINTS = "rollout/too_long_hints";
     /// Share of plain groups that ended early, where `rollout.early_stop` is given. There, rates, lengths and verdicts of
-    /// plain groups are over their first `needed` completions.
+    /// plain groups are over their first `needed` completions. So few that agree count as collapsed. `reward`, `rewards/` and
+    /// `frac_reward_zero_std` are over what trains, where a group that ended early weighs less. So they are not TRL's.
+    /// `reward_failures/` counts all that was kept. The hint trigger sees what is kept, and fires more often.
     ROLLOUT_EARLY_STOPPED_FRAC = "rollout/early_stopped_frac";
     /// Tokens of completions that were thrown away with that. `num_tokens` and the tokens per second count them.
     ROLLOUT_EARLY_STOPPED_TOKENS = "rollout/early_stopped_tokens";

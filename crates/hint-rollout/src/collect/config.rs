@@ -94,20 +94,28 @@ impl SoftOverlongConfig {
     }
 }
 
-/// End of a plain group of which a number of completions are all correct, or all wrong.
+/// End of a plain group whose first completions are all correct, or all wrong.
 ///
-/// It is decided once, when the first `needed` completions have ended: if they and all others that have ended agree, the rest
-/// end where they are, and are thrown away. Those that had ended are the group. Each completion waits there for its verdict,
-/// and a group that goes on is judged again as a whole.
+/// It is decided once, when the first `needed` completions have ended. If they agree, they are the group. The others
+/// end where they are, and all of them are thrown away, even those that had ended. Sampling waits for these verdicts. A group
+/// that goes on is judged again as a whole.
 ///
-/// The first completions are those of least number. Nothing cuts them, so rates, lengths, verdicts and the record of successes
-/// are over them alone, in every plain group.
+/// The first completions are those of least number. Their verdicts alone decide what is kept, and lengths have no part in it.
+/// Rates, lengths, verdicts and the record of successes are over the first ones alone, in every plain group. Rewards and the
+/// baseline are over what is kept: `needed` completions of a group that ended, and `group_size` of another.
+///
+/// More groups are all wrong then, as a later completion may have been right. They get hints, if the trigger is
+/// [`AllWrong`](HintTrigger::AllWrong). Rewards without a verdict still tell the kept completions apart.
+///
+/// A reward must not lock the policy that the local engine samples from: the engine waits for it. What this saves is not
+/// measured yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStop {
-    /// The first completions of a group. When they have ended, and all that have ended are correct, or all are wrong, the others
-    /// end and are thrown away. Rates, lengths, verdicts and the record of successes are over the first ones alone. At least 2, and
-    /// less than `group_size`. Needs the local engine and one process.
+    /// The first completions of a group. If these are all correct or all wrong, they are the group: the others end, and are
+    /// thrown away. Rates, lengths, verdicts and the record of successes are over the first ones alone. A reward must not lock
+    /// the policy that the engine samples from. What it saves is not measured yet. At least 2, and less than `group_size`. Needs
+    /// the local engine and one process.
     pub needed: usize,
 }
 

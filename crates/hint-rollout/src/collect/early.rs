@@ -43,20 +43,17 @@ pub(crate) struct EarlyGroup {
     completions: Vec<Completion>,
     /// With their scores.
     answers: Arc<Answers>,
-    /// The numbers of its completions, if it ended before the others of the request did.
-    kept: Option<Vec<usize>>,
+    /// How many first completions are the group, if it ended with them.
+    kept: Option<usize>,
     /// Whether a completion has a score in time.
     is_working: bool,
 }
 
 impl EarlyGroup {
-    /// Takes the completions out of those of the request that ended with the group before they were over.
-    pub(crate) fn take_cut(&self, completions: &mut Vec<Completion>) -> Vec<Completion> {
-        let Some(kept) = &self.kept else { return Vec::new() };
-        let all = std::mem::take(completions).into_iter().enumerate();
-        let (whole, cut) = all.partition::<Vec<_>, _>(|(index, _)| kept.contains(index));
-        *completions = whole.into_iter().map(|(_, one)| one).collect();
-        cut.into_iter().map(|(_, one)| one).collect()
+    /// Takes the completions of the request out that are not of the group, since it ended early.
+    pub(crate) fn take_others(&self, completions: &mut Vec<Completion>) -> Vec<Completion> {
+        let kept = self.kept.unwrap_or(completions.len());
+        completions.split_off(kept.min(completions.len()))
     }
 
     /// The answers, if they are those of `completions`: an engine may return others than it told of.
@@ -142,13 +139,14 @@ impl EarlyJudge<'_> {
         Some(EarlyGroup { completions, answers, kept: None, is_working })
     }
 
-    /// The group of the completions that have ended, if all are correct, or all are wrong.
-    fn decide(&self, place: usize, ended: &[Option<Completion>]) -> Option<EarlyGroup> {
-        let whole = ended.iter().enumerate().filter_map(|(index, one)| Some((index, one.clone()?)));
-        let (kept, completions) = whole.unzip::<_, _, Vec<_>, Vec<_>>();
+    /// The group of these first completions, if all have ended, and all are correct, or all are wrong. The others have no say,
+    /// even if all have ended: short ones end first, and length would decide what trains.
+    fn decide(&self, place: usize, first: &[Option<Completion>]) -> Option<EarlyGroup> {
+        let completions = first.iter().cloned().collect::<Option<Vec<_>>>()?;
+        let kept = Some(completions.len());
         let group = self.judge(place, completions)?;
         let agrees = group.answers.agree(&self.config.verdicts);
-        agrees.then_some(EarlyGroup { kept: Some(kept), ..group })
+        agrees.then_some(EarlyGroup { kept, ..group })
     }
 }
 
@@ -169,12 +167,9 @@ impl GenerationWatch for Watch<'_> {
         let Some(group) = growing.get_mut(request) else { return };
         let Some(place) = group.get_mut(index) else { return };
         *place = Some(completion.clone());
-        let needed = self.judge.jobs[request].needed;
-        let is_asked = needed
-            .is_some_and(|needed| index < needed && group.iter().take(needed).all(Option::is_some));
-        if is_asked
-            && group.contains(&None)
-            && let Some(decided) = self.judge.decide(request, group)
+        let needed = self.judge.jobs[request].needed.filter(|needed| index < *needed);
+        if let Some(first) = needed.and_then(|needed| group.get(..needed))
+            && let Some(decided) = self.judge.decide(request, first)
         {
             group.clear();
             let mut all = self.decided.lock().unwrap_or_else(PoisonError::into_inner);

@@ -113,8 +113,8 @@ impl CollectPass<'_> {
         check_contract(&ids, &requests, &sampled)?;
         for ((job, completions), early) in jobs.iter().zip(&mut sampled).zip(&early) {
             if let Some(early) = early {
-                let thrown_away = early.take_cut(completions);
-                self.stats.sampled.observe_cut(job.request.prompt.len(), &thrown_away);
+                let others = early.take_others(completions);
+                self.stats.sampled.observe_others(job.request.prompt.len(), &others);
             }
         }
         for completion in sampled.iter_mut().flatten() {

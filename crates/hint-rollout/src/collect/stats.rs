@@ -273,8 +273,8 @@ impl SampledStats {
         }
     }
 
-    /// Counts the completions of a group that ended early which were thrown away, if there are any. Some never began.
-    pub(crate) fn observe_cut(&mut self, prompt_len: usize, completions: &[Completion]) {
+    /// Counts the completions that a group threw away when it ended early, if there are any. Some never began.
+    pub(crate) fn observe_others(&mut self, prompt_len: usize, completions: &[Completion]) {
         let tokens = completions.iter().map(|one| one.tokens.len());
         self.early_stopped += usize::from(!completions.is_empty());
         self.early_stopped_tokens += tokens.clone().sum::<usize>();

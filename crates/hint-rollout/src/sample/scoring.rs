@@ -11,7 +11,7 @@ use crate::error::Violations;
 #[serde(default, deny_unknown_fields)]
 pub struct ScoringConfig {
     /// Problems that are scored at once, each on a thread. For a judge behind a server, the requests
-    /// that it answers at once. At least 1. The scores do not depend on it.
+    /// that it answers at once; `rollout.early_stop` asks one more. At least 1. The scores do not depend on it.
     pub threads: usize,
     /// Seconds that the completions of one problem may take. If they take longer, they are scored once more one by
     /// one, and have as long again, unless a reward compares them. Those without a score then are judged `timeout`, and counted

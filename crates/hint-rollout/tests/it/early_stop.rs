@@ -20,20 +20,23 @@ const LONG: &str = "let me think about that for long: \\boxed{1}";
 
 /// What is said about each problem. Of the first two completions, the shortest has 9 tokens.
 static SCRIPT: [(&str, [&str; 4]); 6] = [
-    // The third ends before the second, and the fourth is cut after 12 tokens.
+    // The third ends before the second, and is thrown away. The fourth is cut after 12 tokens.
     ("right", [RIGHT, "so \\boxed{1}", RIGHT, LONG]),
     // The others are cut after 9 tokens each.
     ("wrong", [WRONG, WRONG, LONG, LONG]),
     ("mixed", [WRONG, RIGHT, LONG, RIGHT]),
-    // The first two agree, and another one that has ended does not.
+    // The first two agree. Another one that has ended does not, and has no say.
     ("seems", [RIGHT, "so \\boxed{1}", WRONG, LONG]),
-    // The second is the last to end.
+    // The second is the last to end, and agrees with the first.
     ("later", [WRONG, "let me think about that for longer: \\boxed{3}", LONG, RIGHT]),
     ("broken", ["nan \\boxed{1}", RIGHT, LONG, RIGHT]),
 ];
 
 /// Writes all completions at the same time, a token of each after the other, and ends requests that are decided.
 struct Lockstep;
+
+/// Writes one completion after the other, the last one first, so the first ones are the last to end.
+struct LastFirst;
 
 /// Looks at nothing.
 struct Blind;
@@ -104,6 +107,43 @@ impl RolloutEngine for Lockstep {
     }
 }
 
+impl RolloutEngine for LastFirst {
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.generate_watched(requests, &Blind)
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let group = |(place, request): (usize, &GenerationRequest)| {
+            let whole = |index| cut(said(request, index), usize::MAX);
+            let group = (0..request.num_completions).map(whole).collect::<Vec<_>>();
+            for (index, completion) in group.iter().enumerate().rev() {
+                watch.on_completion(place, index, completion);
+            }
+            group
+        };
+        Ok(requests.iter().enumerate().map(group).collect())
+    }
+
+    fn ends_requests(&self) -> bool {
+        true
+    }
+
+    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        Ok(())
+    }
+}
+
 /// A process of several, of which each does the work of three.
 struct Process(usize);
 
@@ -161,13 +201,14 @@ fn sizes(groups: &[RolloutGroup]) -> Vec<usize> {
 fn a_group_whose_first_completions_agree_ends_and_others_do_not() {
     let mut stopping = collector(Lockstep, config(Some(2))).expect("a valid configuration");
     let found = collect(&mut stopping).expect("it works");
-    assert_eq!(sizes(&found.groups), [3, 2, 4, 4, 4, 3]);
+    assert_eq!(sizes(&found.groups), [2, 2, 4, 2, 2, 3]);
     let texts = found.groups[0].rollouts.iter().map(|rollout| rollout.text.as_str());
-    assert_eq!(texts.collect::<Vec<_>>(), [RIGHT, "so \\boxed{1}", RIGHT]);
+    assert_eq!(texts.collect::<Vec<_>>(), [RIGHT, "so \\boxed{1}"]);
     let whole = collector(Lockstep, config(None)).and_then(|mut one| collect(&mut one));
     let whole = whole.expect("it works");
     assert_eq!(sizes(&whole.groups), [4, 4, 4, 4, 4, 3]);
-    assert_eq!(found.groups[2..], whole.groups[2..]);
+    assert_eq!(found.groups[2], whole.groups[2]);
+    assert_eq!(found.groups[5], whole.groups[5]);
     let off = whole.stats.sampled;
     assert_eq!((off.stoppable, off.early_stopped, off.early_stopped_tokens), (0, 0, 0));
 
@@ -178,14 +219,30 @@ fn a_group_whose_first_completions_agree_ends_and_others_do_not() {
 }
 
 #[test]
+fn a_group_is_the_same_whatever_ends_first() {
+    let at_once = collector(Lockstep, config(Some(2))).and_then(|mut one| collect(&mut one));
+    let at_once = at_once.expect("it works");
+    let last_first = collector(LastFirst, config(Some(2))).and_then(|mut one| collect(&mut one));
+    let last_first = last_first.expect("it works");
+    assert_eq!(at_once.groups, last_first.groups);
+    let (at_once, last_first) = (at_once.stats, last_first.stats);
+    assert_eq!((at_once.plain, at_once.judged), (last_first.plain, last_first.judged));
+    let (at_once, last_first) = (at_once.sampled, last_first.sampled);
+    assert_eq!(at_once.lengths, last_first.lengths);
+    assert_eq!(at_once.early_stopped, last_first.early_stopped);
+    assert!(at_once.early_stopped_tokens < last_first.early_stopped_tokens);
+}
+
+#[test]
 fn rates_and_lengths_are_over_the_first_completions_of_every_group() {
     let mut collector = collector(Lockstep, config(Some(2))).expect("a valid configuration");
     let stats = collect(&mut collector).expect("it works").stats;
     let sampled = stats.sampled;
-    assert_eq!((sampled.stoppable, sampled.early_stopped), (6, 2));
-    assert_eq!(sampled.early_stopped_tokens, 12 + 9 + 9);
+    assert_eq!((sampled.stoppable, sampled.early_stopped), (6, 4));
+    let later = LONG.len() + RIGHT.len();
+    assert_eq!(sampled.early_stopped_tokens, (9 + 12) + (9 + 9) + (9 + 12) + later);
     let all = SCRIPT.iter().flat_map(|(_, said)| said).map(|said| said.len()).sum::<usize>();
-    assert_eq!(sampled.tokens, all - 3 * LONG.len() + 30, "what was thrown away was sampled");
+    assert_eq!(sampled.tokens, all - 4 * LONG.len() + 42, "what was thrown away was sampled");
     let first = SCRIPT.iter().flat_map(|(_, said)| &said[..2]).map(|said| said.len());
     assert_eq!(sampled.lengths.count, 12);
     assert_eq!(sampled.lengths.sum, first.sum::<usize>());
@@ -212,13 +269,14 @@ fn a_group_that_ends_all_wrong_is_hinted_as_a_whole() {
     let collector = collector(Lockstep, config(Some(2))).expect("a valid configuration");
     let mut collector = collector.with_hints(hints);
     let found = collect(&mut collector).expect("it works");
-    assert_eq!(sizes(&found.groups), [3, 4, 4, 4, 4, 3]);
+    assert_eq!(sizes(&found.groups), [2, 4, 4, 2, 4, 3]);
     let group = &found.groups[1];
     assert!(group.is_hinted() && group.num_correct() == 1);
     assert_eq!(group.replaced.len(), 2);
+    assert!(found.groups[4].is_hinted(), "its first ones are wrong, and the others thrown away");
     let hinted = found.stats.hinted;
-    assert_eq!((hinted.groups, hinted.success.total, hinted.paired_plain.total), (1, 4, 2));
-    assert_eq!(found.stats.sampled.completions, 16, "none of the hinted ones is left out");
+    assert_eq!((hinted.groups, hinted.success.total, hinted.paired_plain.total), (2, 8, 4));
+    assert_eq!(found.stats.sampled.completions, 20, "none of the hinted ones is left out");
 }
 
 #[test]
