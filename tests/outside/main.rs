@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use hint_grpo::prelude::*;
 use hint_process::StopSignals;
+use hint_rollout::engine::GenerationWatch;
 use tch::{Kind, Tensor};
 
 /// A hint for a policy that answers in a hurry.
@@ -82,13 +83,29 @@ struct Counting<E> {
     sampled: Cell<usize>,
 }
 
+impl<E> Counting<E> {
+    fn count(&self, groups: &[Vec<Completion>]) {
+        self.sampled.set(self.sampled.get() + groups.iter().map(Vec::len).sum::<usize>());
+    }
+}
+
 impl<E: RolloutEngine> RolloutEngine for Counting<E> {
     fn generate(
         &mut self,
         requests: &[GenerationRequest],
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         let groups = self.engine.generate(requests)?;
-        self.sampled.set(self.sampled.get() + groups.iter().map(Vec::len).sum::<usize>());
+        self.count(&groups);
+        Ok(groups)
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        let groups = self.engine.generate_watched(requests, watch)?;
+        self.count(&groups);
         Ok(groups)
     }
 

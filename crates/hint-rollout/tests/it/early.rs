@@ -1,9 +1,9 @@
 //! Judging of groups while the engine samples others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use hint_reward::{ExactMatch, Reward, RewardError, RewardInput, Rubric, from_fn};
@@ -329,6 +329,61 @@ fn rewards_are_scored_while_virtual_workers_sample() {
     let ids = found.groups.iter().map(|group| group.problem_id.as_str()).collect::<Vec<_>>();
     assert_eq!(ids, ["p0", "p1", "p2", "p3", "p4", "p5", "p6"]);
     assert_eq!(calls.load(Ordering::SeqCst), 28, "each once");
+}
+
+/// One of two processes, which are threads here.
+struct Member {
+    rank: usize,
+    brought: Arc<Mutex<[Vec<u8>; 2]>>,
+    barrier: Arc<Barrier>,
+}
+
+impl Peers for Member {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        2
+    }
+
+    fn num_virtual_workers(&self) -> usize {
+        2
+    }
+
+    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+        self.brought.lock().expect("no panic")[self.rank] = bytes;
+        self.barrier.wait();
+        let all = self.brought.lock().expect("no panic").to_vec();
+        self.barrier.wait();
+        Ok(all)
+    }
+}
+
+#[test]
+fn each_process_judges_its_part_while_it_samples() {
+    let (brought, barrier) = (Arc::default(), Arc::new(Barrier::new(2)));
+    let members = [0, 1].map(|rank| Member {
+        rank,
+        brought: Arc::clone(&brought),
+        barrier: Arc::clone(&barrier),
+    });
+    let work = |member: Member| {
+        let (rubric, seen, calls) = noting();
+        let mut collector = Collector::new(waiting(seen), Bytes::default(), rubric, config())
+            .expect("a valid configuration");
+        collector.share_with(Arc::new(member));
+        let problems = problems(5);
+        let found = collector.collect(&problems.iter().collect::<Vec<_>>(), Seed::new(1));
+        let groups = found.expect("the rewards come in time").groups;
+        (groups, calls.load(Ordering::SeqCst))
+    };
+    let [(first, by_first), (second, by_second)] = std::thread::scope(|scope| {
+        let threads = members.map(|member| scope.spawn(move || work(member)));
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    assert_eq!(first, second);
+    assert_eq!((first.len(), by_first, by_second), (5, 12, 8), "each once");
 }
 
 #[test]
