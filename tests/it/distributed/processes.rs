@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
@@ -87,10 +88,15 @@ fn run_of(told: &str) -> (Scenario, GrpoConfig) {
     }
 }
 
-/// A port that nobody listens at.
+/// A port that nobody listens at. It is below those that the system gives to connections, one of which could take it
+/// before a process listens.
 pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let next = || 37 * std::process::id() + TAKEN.fetch_add(1, Ordering::Relaxed);
+    let mut ports =
+        std::iter::repeat_with(|| 20_000 + u16::try_from(next() % 10_000).expect("small"));
+    ports.find(is_free).expect("there is no end")
 }
 
 /// Starts `world_size` processes of the run in `dir` that [`run_of`] returns for `run`.

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hint_dist::{Collective, CollectiveError, Gloo, PeerState, Rendezvous, Timeouts};
@@ -16,14 +17,21 @@ const WORLD: &str = "HINT_DIST_TEST_WORLD";
 /// The mark of a finding in the output of a child.
 const MARK: &str = "FOUND ";
 
+/// A port that nobody listens at. It is below those that the system gives to connections, one of which could take it
+/// before a process listens.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let next = || 37 * std::process::id() + TAKEN.fetch_add(1, Ordering::Relaxed);
+    let mut ports =
+        std::iter::repeat_with(|| 20_000 + u16::try_from(next() % 10_000).expect("small"));
+    ports.find(is_free).expect("there is no end")
+}
+
 /// Starts `world_size` processes that go through `scenarios`, and returns what each of them found, by rank and scenario.
 fn processes(world_size: usize, scenarios: &[&str]) -> Vec<Vec<Result<(), CollectiveError>>> {
-    let listeners = scenarios.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let listeners = listeners.collect::<Vec<_>>();
-    let ports = listeners.iter().map(|one| one.local_addr().expect("an address").port());
-    let plan = scenarios.iter().zip(ports).map(|(name, port)| format!("{name}={port}"));
+    let plan = scenarios.iter().map(|name| format!("{name}={}", free_port()));
     let plan = plan.collect::<Vec<_>>().join(",");
-    drop(listeners);
     let program = std::env::current_exe().expect("a test program");
     let start = |rank: usize| {
         Command::new(&program)
@@ -336,9 +344,6 @@ fn settings_that_cannot_be_are_refused() {
     };
     let found = message(&Rendezvous::new(2, 2, "127.0.0.1", 1));
     assert!(found.contains("found rank 2 of 2"), "{found}");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
-    let found = message(&Rendezvous::new(1, 2, "127.0.0.1", port));
+    let found = message(&Rendezvous::new(1, 2, "127.0.0.1", free_port()));
     assert!(found.contains("there is no store of rank 0 at `127.0.0.1:"), "{found}");
 }
