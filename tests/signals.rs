@@ -72,6 +72,10 @@ fn start_openmp_thread() {
         let path = thread.expect("a thread is listed").path().join("status");
         // It may have ended.
         let Ok(status) = std::fs::read_to_string(path) else { continue };
+        // It waits for these signals, which the system shows as not blocked; they run no handler.
+        if status.starts_with("Name:\tstop-signals") {
+            continue;
+        }
         let mask = |name: &str| {
             let mask = status.lines().find_map(|line| line.strip_prefix(name));
             u64::from_str_radix(mask.expect("each thread has one").trim(), 16).expect("a mask")

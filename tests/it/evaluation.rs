@@ -132,6 +132,7 @@ fn a_run_takes_the_first_evaluation_of_another_and_ends_with_the_same_bytes() {
 
 #[test]
 fn a_first_evaluation_that_the_run_would_not_make_is_refused() {
+    type Change = (&'static str, fn(&mut GrpoConfig));
     let dir = tempfile::tempdir().expect("a temporary folder");
     run(dir.path(), &evaluated(), &held_out(), Some(0));
     let found = RunDir::evaluation(dir.path(), 0).expect("it can be read").expect("it was written");
@@ -145,7 +146,7 @@ fn a_first_evaluation_that_the_run_would_not_make_is_refused() {
             .map(drop)
     };
     build(evaluated(), held_out()).expect("it is that of this run");
-    let changes: [(&str, fn(&mut GrpoConfig)); 4] = [
+    let changes: [Change; 4] = [
         ("seed", |config| config.run.seed += 1),
         ("completions_per_problem", |config| config.evaluation.completions_per_problem = 2),
         ("resamples", |config| config.evaluation.resamples = 60),

@@ -85,7 +85,7 @@ fn failure(prompt: &[u32], expected: f64) -> PolicyError {
         let mut request = GenerationRequest::new(prompt, 1, index, sampling.clone());
         request.expected_tokens = Some(match index {
             7 => expected,
-            _ if index % 2 == 0 => 20.0,
+            _ if index.is_multiple_of(2) => 20.0,
             _ => 10.0,
         });
         request
