@@ -74,8 +74,8 @@ fn the_longest_completions_start_first_where_not_all_fit() {
     assert_eq!(sample(16, |_| None).0, sample(16, |index| Some(index as f64)).0);
 }
 
-/// The error of 300 requests of three expected lengths, of which the one at index 7 has this prompt and is expected to be
-/// this long.
+/// The error of 300 requests of three expected lengths. The one at index 7 has this prompt, and is expected to be this
+/// long.
 fn failure(prompt: &[u32], expected: f64) -> PolicyError {
     let policy = SharedPolicy::new(Even(Arc::default()));
     let mut engine = LocalEngine::new(policy, Vec::new());

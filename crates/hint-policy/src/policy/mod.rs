@@ -111,8 +111,8 @@ pub trait Policy: Send {
 
     /// Scores for one backward pass, which [`ForwardPass::backward`] runs.
     ///
-    /// The default lets autograd record [`Policy::score`]; override it to keep less. Without dropout, the log-probabilities
-    /// must be those of `score`, to the last bit on a CPU: a trainer takes one for the other.
+    /// The default lets autograd record [`Policy::score`]; override it to keep less. A trainer takes its
+    /// log-probabilities for those of `score`. Without dropout they must be the same, to the last bit on a CPU.
     ///
     /// # Errors
     ///
