@@ -217,7 +217,8 @@ pub(super) fn assert_gradient_of(
 ) {
     let mut loss = Tensor::zeros([], (Kind::Float, device()));
     for Term { prompt, completion, coefficients } in terms {
-        let coefficients = Tensor::from_slice(coefficients).to_kind(Kind::Float);
+        let coefficients =
+            Tensor::from_slice(coefficients).to_kind(Kind::Float).to_device(device());
         loss += (score(policy, prompt, completion, temperature) * coefficients).sum(Kind::Float);
     }
     if !terms.is_empty() {
