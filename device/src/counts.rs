@@ -41,6 +41,8 @@ pub(crate) fn take(device: Device) -> Result<()> {
     };
     for (format, compute) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
         let policy = CausalLm::init(&config, 1, device)?.with_compute(compute)?;
+        // Norms are folded into the weights once, which is no part of a step.
+        draw(&policy, &[20], 1)?;
         for (shape, lengths) in [("even", &[20, 20][..]), ("ragged", &[20, 31])] {
             let name = format!("decode step, {format}, {shape}");
             twice(&name, 41, &mut |tokens| draw(&policy, lengths, tokens))?;
@@ -49,6 +51,7 @@ pub(crate) fn take(device: Device) -> Result<()> {
             (0..times).try_for_each(|_| draw(&policy, &[20, 31], 1))
         })?;
         let windows = CausalLm::init(&windows, 1, device)?.with_compute(compute)?;
+        draw(&windows, &[20], 1)?;
         twice(&format!("decode step, {format}, windows"), 41, &mut |tokens| {
             draw(&windows, &[20, 31], tokens)
         })?;
