@@ -6,7 +6,7 @@ use std::collections::HashSet;
 /// The most abstract first.
 const DEGREES: [Degree; 3] = [Degree::Abstract, Degree::Medium, Degree::Direct];
 
-use hint_policy::{LoadOptions, LoadedModel};
+use hint_policy::{LoadOptions, LoadedModel, Policy as _};
 use hint_reward::{ExactMatch, RewardInput, Rubric};
 use hint_rollout::hint::leak::{LeakDetector, LeakKind};
 use hint_rollout::{Hint, read_problems};
@@ -210,4 +210,11 @@ fn the_checkpoint_has_the_tokenizer_of_the_families() {
     let load = |folder| LoadedModel::load(folder, &LoadOptions::default()).unwrap().tokenizer;
     assert!(model::is_own(&load(model::model())));
     assert!(!model::is_own(&load(tiny_model())));
+}
+
+#[test]
+fn the_checkpoint_has_a_million_parameters() {
+    let model = LoadedModel::load(model::model(), &LoadOptions::default()).unwrap();
+    let sizes = model.policy.parameters().into_iter().map(|parameter| parameter.tensor.numel());
+    assert_eq!(sizes.sum::<usize>(), 1_009_824);
 }
