@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hint_dist::{Collective, Single, broadcast_value};
+use hint_dist::{Collective, CollectiveError, Single, broadcast_value};
 use hint_policy::Parameter;
 use hint_rollout::RolloutError;
 use hint_rollout::engine::{Peers, all_gather_values};
@@ -171,8 +171,11 @@ impl Peers for DataParallel {
     }
 
     fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
-        let failed = |error| RolloutError::other("the exchange with other processes", error);
-        self.collective.all_gather_bytes(&bytes).map_err(failed)
+        self.collective.all_gather_bytes(&bytes).map_err(not_exchanged)
+    }
+
+    fn broadcast_bytes(&self, bytes: Vec<u8>) -> Result<Vec<u8>, RolloutError> {
+        self.collective.broadcast_bytes(&bytes).map_err(not_exchanged)
     }
 
     fn abort(&self, reason: &str) {
@@ -180,13 +183,71 @@ impl Peers for DataParallel {
     }
 }
 
+fn not_exchanged(error: CollectiveError) -> RolloutError {
+    RolloutError::other("the exchange with other processes", error)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use hint_dist::Threads;
+    use tch::Tensor;
 
     use super::*;
+
+    /// A rank that gathers one number of each at most.
+    #[derive(Debug)]
+    struct Narrow(Threads);
+
+    impl Collective for Narrow {
+        fn rank(&self) -> usize {
+            self.0.rank()
+        }
+
+        fn world_size(&self) -> usize {
+            self.0.world_size()
+        }
+
+        fn all_to_all(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            self.0.all_to_all(output, input)
+        }
+
+        fn all_gather(&self, output: &mut Tensor, input: &Tensor) -> Result<(), CollectiveError> {
+            assert!(output.numel() <= self.world_size(), "room for {} elements", output.numel());
+            self.0.all_gather(output, input)
+        }
+
+        fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<(), CollectiveError> {
+            self.0.broadcast(tensor, root)
+        }
+
+        fn barrier(&self) -> Result<(), CollectiveError> {
+            self.0.barrier()
+        }
+
+        fn shutdown(&self) -> Result<(), CollectiveError> {
+            self.0.shutdown()
+        }
+    }
+
+    #[test]
+    fn bytes_of_the_first_process_take_room_once() {
+        let give = |member: Threads| {
+            let own = vec![[3_u8, 9, 27][member.rank()]; 1000];
+            let all = DataParallel::new(Arc::new(Narrow(member)), 3);
+            let found = all.broadcast_bytes(own).expect("all are there");
+            all.collective().shutdown().expect("all leave");
+            found
+        };
+        std::thread::scope(|scope| {
+            let members = Threads::group(3, Duration::from_secs(20)).into_iter();
+            let threads = members.map(|member| scope.spawn(move || give(member)));
+            for thread in threads.collect::<Vec<_>>() {
+                assert_eq!(thread.join().expect("no panic"), [3; 1000]);
+            }
+        });
+    }
 
     #[test]
     fn workers_are_dealt_to_processes_in_rounds() {
