@@ -32,6 +32,16 @@ pub enum CollectiveError {
     #[error("the processes cannot meet: {0}")]
     Rendezvous(String),
 
+    /// The store that somebody else serves is lost, such as that of the agent of `torchrun`, most often with its machine.
+    /// Nobody can say which ranks are lost with it.
+    #[error(
+        "the store of the launcher at `{address}` has ended, or cannot be reached; start the launcher again"
+    )]
+    Store {
+        /// Its address and port.
+        address: String,
+    },
+
     /// Processes that NCCL cannot connect. They may exchange tensors over Gloo.
     #[error("{} cannot use NCCL: {reason}", name(.ranks))]
     NoNccl {
@@ -113,6 +123,12 @@ impl CollectiveError {
         Self::Peer { ranks, state: PeerState::Ended }
     }
 
+    /// The store of a launcher that ended.
+    #[cfg(feature = "gloo")]
+    pub(crate) fn no_store(address: &str, port: u16) -> Self {
+        Self::Store { address: format!("{address}:{port}") }
+    }
+
     /// A rank that gave up.
     pub(crate) fn failed(rank: usize, reason: &str) -> Self {
         // It travels through a store of small values.
@@ -143,5 +159,9 @@ mod tests {
         let reason = "they share a GPU".to_owned();
         let shared = CollectiveError::NoNccl { ranks: vec![0, 1], reason }.to_string();
         assert_eq!(shared, "each of the ranks 0, 1 cannot use NCCL: they share a GPU");
+        let lost = CollectiveError::Store { address: "10.0.0.1:29500".to_owned() }.to_string();
+        let expected =
+            "the store of the launcher at `10.0.0.1:29500` has ended, or cannot be reached; ";
+        assert!(lost.starts_with(expected), "{lost}");
     }
 }

@@ -112,17 +112,20 @@ pub(super) fn wait_for_ranks(
     }
 }
 
-/// Connects to the other ranks, in a thread that is left behind if it takes too long.
+/// Connects to the other ranks, in a thread that is left behind if it takes too long. There `place` gives the store in which they
+/// meet, and the address of this machine.
 pub(super) fn connect_all(
-    store: Store,
+    place: impl FnOnce() -> Result<(Store, String), CollectiveError> + Send + 'static,
     (rank, world_size): (usize, usize),
-    host: String,
     monitor: &Monitor,
     (waited, timeouts): (&mut Duration, Timeouts),
 ) -> Result<Group, CollectiveError> {
     // Gloo has a limit of its own; ours come first.
     let timeout = timeouts.operation.max(timeouts.rendezvous) + Duration::from_mins(1);
-    let group = in_thread(move || Group::open(&store, rank, world_size, &host, timeout));
+    let group = in_thread(move || {
+        let (store, host) = place()?;
+        Group::open(&store, rank, world_size, &host, timeout)
+    });
     loop {
         match group.recv_timeout(SLICE) {
             // A rank may end while the others connect.

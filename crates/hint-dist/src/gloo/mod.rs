@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 pub(crate) use self::connect::in_thread;
 use self::connect::{attempt, connect_all, open_store, wait_for_ranks};
-use self::monitor::{Cause, Line, Monitor, StoreWatchdog};
+use self::monitor::{Cause, Line, Monitor};
 pub use self::rendezvous::{Rendezvous, Timeouts};
 use crate::collective::{Collective, Encoded, Operation, Signature, bytes, len};
 use crate::error::CollectiveError;
@@ -23,8 +23,8 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// A rank of a group of processes that are connected by TCP.
 ///
-/// A thread of its own sends heartbeats to the store and watches those of the other ranks. So a rank that ends is noticed
-/// while the others compute.
+/// A thread of its own sends heartbeats to the store and watches those of the other ranks, and a second one watches the store. So
+/// a rank that ends, and a store that stands still, are noticed while the others compute.
 ///
 /// ```no_run
 /// use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
@@ -88,7 +88,8 @@ impl Gloo {
             .and_then(|()| {
                 // All ranks have met, so the others get this error as well.
                 rendezvous.check_bind_address()?;
-                connect_all(store, (rank, world_size), host, &monitor, (&mut waited, timeouts))
+                let ranks = (rank, world_size);
+                connect_all(move || Ok((store, host)), ranks, &monitor, (&mut waited, timeouts))
             })
             // A failure that is known to the others is the same on every rank.
             .map_err(|error| monitor.fail(error))?;
@@ -122,12 +123,16 @@ impl Gloo {
         if self.line == Line::Second {
             return Err(CollectiveError::backend("open a second group", "this one is the second"));
         }
-        let connect = || {
-            let (store, host) = (self.second_store("second")()?, self.meeting.0.reached_at()?);
-            let (ranks, mut waited) = ((self.rank, self.world_size), Duration::ZERO);
-            connect_all(store, ranks, host, &self.monitor, (&mut waited, self.timeouts))
-        };
-        let group = connect().map_err(|error| self.monitor.fail(error))?;
+        let (open, rendezvous) = (self.second_store("second"), self.meeting.0.clone());
+        let (ranks, mut waited) = ((self.rank, self.world_size), Duration::ZERO);
+        let group = connect_all(
+            // The store may stand still.
+            move || Ok((open()?, rendezvous.reached_at()?)),
+            ranks,
+            &self.monitor,
+            (&mut waited, self.timeouts),
+        )
+        .map_err(|error| self.monitor.fail(error))?;
         let (monitor, meeting) = (Arc::clone(&self.monitor), self.meeting.clone());
         Ok(Self::of(group, Line::Second, monitor, self.timeouts, meeting))
     }
@@ -179,10 +184,9 @@ impl Gloo {
         &self,
         mut is_done: impl FnMut() -> Result<bool, CollectiveError>,
     ) -> Result<(), CollectiveError> {
-        let (mut waited, mut silence) = (Duration::ZERO, StoreWatchdog::default());
+        let mut waited = Duration::ZERO;
         while !is_done()? {
-            let silent = || self.monitor.silent_store(&mut silence, SLICE);
-            if let Some(failure) = self.monitor.failure().or_else(silent) {
+            if let Some(failure) = self.monitor.failure() {
                 return Err(failure);
             }
             waited += SLICE;
@@ -367,6 +371,26 @@ mod tests {
         let reason = "cannot connect to the other ranks: no route";
         let failed = CollectiveError::failed(1, reason);
         assert_eq!(found, [Err(failed.clone()), Err(failed)]);
+    }
+
+    #[test]
+    fn the_store_of_a_launcher_that_ended_is_named_by_all() {
+        let (store, port) = launcher();
+        let launcher = Mutex::new(Some(store));
+        let found = both(port, |member| {
+            member.barrier()?;
+            // As its machine takes it along.
+            drop(launcher.lock().expect("no panic").take());
+            for _ in 0..1500 {
+                if member.failure().is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            member.barrier()
+        });
+        let lost = CollectiveError::Store { address: format!("127.0.0.1:{port}") };
+        assert_eq!(found, [Err(lost.clone()), Err(lost)]);
     }
 
     #[test]

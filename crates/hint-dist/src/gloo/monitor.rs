@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Rendezvous;
+use super::{Rendezvous, SLICE};
 use crate::error::{CollectiveError, PeerState};
 use crate::ffi::Store;
 
@@ -50,23 +50,14 @@ pub(super) enum Line {
     Second,
 }
 
-/// Watches the other ranks from a thread.
+/// Watches the other ranks from a thread, and the store from a second one.
 #[derive(Debug)]
 pub(super) struct Monitor {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Who has ended if the store is gone.
-    store_of: Vec<usize>,
     heartbeat: Duration,
     /// Serves the others, if this rank does, as long as this lives.
     _server: Mutex<Store>,
-}
-
-/// How long the store has been silent, as one that waits counts it.
-#[derive(Debug, Default)]
-pub(super) struct StoreWatchdog {
-    ticks: u64,
-    lasts: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +66,8 @@ struct Shared {
     changed: Condvar,
     /// Operations that this rank has come to, by line.
     calls: [AtomicU64; 2],
-    /// Heartbeats that the store took. It answers without a limit of time where its process stands still.
-    ticks: AtomicU64,
+    /// Calls of the store that the thread of heartbeats has come back from. It does not where the store's process stands still.
+    answers: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -121,48 +112,34 @@ impl Monitor {
         store.put_first(FAILURE, "")?;
         store.set(&beat(rank), "0 0 0")?;
         let shared = Arc::<Shared>::default();
-        let store_of = if external_store { Vec::new() } else { vec![0] };
+        let lost = if external_store {
+            CollectiveError::no_store(&rendezvous.address, rendezvous.port)
+        } else {
+            CollectiveError::ended(vec![0])
+        };
+        let watchdog = StoreWatchdog {
+            longest: heartbeat + 4 * HEARTBEAT_INTERVAL,
+            lost: lost.clone(),
+            shared: Arc::clone(&shared),
+        };
+        spawn("store", move || watchdog.run())?;
         let thread = HeartbeatThread {
             store,
             rank,
             serves,
-            store_of: store_of.clone(),
+            lost,
             heartbeat,
             ticks: 0,
             suspected: 0,
             beats: vec![Beat::default(); world_size],
             shared: Arc::clone(&shared),
         };
-        let thread =
-            thread::Builder::new().name("heartbeats".to_owned()).spawn(move || thread.run());
-        let failed = |error: std::io::Error| {
-            CollectiveError::backend("start a thread for heartbeats", error.to_string())
-        };
-        let thread = Mutex::new(Some(thread.map_err(failed)?));
-        Ok(Self { shared, thread, store_of, heartbeat, _server: Mutex::new(server) })
+        let thread = Mutex::new(Some(spawn("heartbeats", move || thread.run())?));
+        Ok(Self { shared, thread, heartbeat, _server: Mutex::new(server) })
     }
 
     pub(super) fn failure(&self) -> Option<CollectiveError> {
         self.shared.lock().failure.clone()
-    }
-
-    /// The end of the process with the store, if the store has taken no heartbeat for too long. `passed` is the time
-    /// since the last call.
-    pub(super) fn silent_store(
-        &self,
-        watchdog: &mut StoreWatchdog,
-        passed: Duration,
-    ) -> Option<CollectiveError> {
-        let ticks = self.shared.ticks.load(Ordering::Relaxed);
-        let lasts = if ticks == watchdog.ticks { watchdog.lasts + passed } else { Duration::ZERO };
-        *watchdog = StoreWatchdog { ticks, lasts };
-        if lasts <= self.heartbeat + 4 * HEARTBEAT_INTERVAL {
-            return None;
-        }
-        let mut state = self.shared.lock();
-        state.is_stuck = true;
-        let ended = || CollectiveError::ended(self.store_of.clone());
-        Some(state.failure.get_or_insert_with(ended).clone())
     }
 
     /// This rank has come to its next operation of a line.
@@ -222,6 +199,54 @@ impl Drop for Monitor {
     }
 }
 
+/// Starts a thread with a name.
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, CollectiveError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        CollectiveError::backend(format!("start the thread `{name}`"), error.to_string())
+    })
+}
+
+/// Watches the thread of heartbeats, which itself does not return from a store whose machine answers no more. The connection to
+/// it does not break then, so this takes a second thread.
+struct StoreWatchdog {
+    /// How long the store may be silent.
+    longest: Duration,
+    /// What is wrong then.
+    lost: CollectiveError,
+    shared: Arc<Shared>,
+}
+
+impl StoreWatchdog {
+    /// Waits until the other thread is over, or the store has been silent for too long.
+    fn run(self) {
+        let (mut answers, mut lasts) = (0, Duration::ZERO);
+        loop {
+            let state = self.shared.lock();
+            let mut state = self.shared.wait(state, SLICE, |state| state.is_over);
+            if state.is_over {
+                return;
+            }
+            let newest = self.shared.answers.load(Ordering::Relaxed);
+            // A process that was stopped itself has not counted that time.
+            lasts = if newest == answers { lasts + SLICE } else { Duration::ZERO };
+            answers = newest;
+            if lasts <= self.longest {
+                continue;
+            }
+            state.is_stuck = true;
+            if !state.stops {
+                state.failure.get_or_insert(self.lost);
+            }
+            drop(state);
+            self.shared.changed.notify_all();
+            return;
+        }
+    }
+}
+
 fn beat(rank: usize) -> String {
     format!("beat/{rank}")
 }
@@ -250,8 +275,8 @@ struct HeartbeatThread {
     store: Store,
     rank: usize,
     serves: bool,
-    /// Who has ended if the store is gone.
-    store_of: Vec<usize>,
+    /// What is wrong if the store is gone.
+    lost: CollectiveError,
     heartbeat: Duration,
     ticks: u32,
     /// Ticks since an operation of this rank failed.
@@ -274,7 +299,7 @@ impl HeartbeatThread {
         loop {
             let failure = self.tick().unwrap_or_else(|_| {
                 // Without the store nobody can be told; the others find the same.
-                Some(CollectiveError::ended(self.store_of.clone()))
+                Some(self.lost.clone())
             });
             let mut state = self.shared.lock();
             if let Some(failure) = failure {
@@ -301,7 +326,7 @@ impl HeartbeatThread {
         let [first, second] = &self.shared.calls;
         let (first, second) = (first.load(Ordering::Relaxed), second.load(Ordering::Relaxed));
         self.store.set(&beat(self.rank), &format!("{} {first} {second}", self.ticks))?;
-        self.shared.ticks.fetch_add(1, Ordering::Relaxed);
+        self.shared.answers.fetch_add(1, Ordering::Relaxed);
         let known = self.store.get(FAILURE)?.filter(|text| !text.is_empty());
         if let Some(text) = known {
             return Ok(Some(read(&text)));
@@ -383,6 +408,7 @@ impl HeartbeatThread {
             if self.store.add(key, 0)? >= all {
                 break;
             }
+            self.shared.answers.fetch_add(1, Ordering::Relaxed);
             thread::sleep(POLL);
         }
         Ok(())

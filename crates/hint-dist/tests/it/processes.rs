@@ -161,8 +161,9 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             }
             member.all_reduce(&mut Tensor::zeros([4], FLOAT))
         }
-        // The other waits for a rank whose machine does not answer any more, the store neither.
-        "stopped 0" => {
+        // The other waits for a rank whose machine does not answer any more, the store neither. Or it computes, or opens a
+        // second group.
+        "stopped 0" | "stopped unnoticed" | "stopped beside" => {
             let timeouts = timeouts.with_heartbeat(Duration::from_secs(2));
             let member = Gloo::connect(&rendezvous, timeouts)?;
             let ids = member.all_gather_bytes(std::process::id().to_string().as_bytes())?;
@@ -173,7 +174,15 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
                 // Another thread takes the signal; this one must not get to the barrier before.
                 std::thread::sleep(Duration::from_secs(5));
             }
-            let found = member.barrier();
+            let found = match name {
+                "stopped 0" => member.barrier(),
+                "stopped unnoticed" => until_noticed(&member),
+                _ => {
+                    // That rank has stopped by now.
+                    std::thread::sleep(Duration::from_secs(1));
+                    member.duplicate().map(|_| ())
+                }
+            };
             drop(member);
             let _ = signal("-9");
             found
@@ -195,16 +204,21 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
             if is(1) {
                 die();
             }
-            for _ in 0..1500 {
-                if let Some(failure) = member.failure() {
-                    return Err(failure);
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(())
+            until_noticed(&member)
         }
         other => panic!("no scenario `{other}`"),
     }
+}
+
+/// Computes until the group has failed, for half a minute at most.
+fn until_noticed(member: &dyn Collective) -> Result<(), CollectiveError> {
+    for _ in 0..1500 {
+        if let Some(failure) = member.failure() {
+            return Err(failure);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Of a network for documentation: no machine has it.
@@ -308,8 +322,14 @@ fn a_rank_that_ends_or_never_comes_is_named_whoever_serves_the_store() {
     // First together, since some start later than others.
     let of_three = ["operations", "missing", "dead unnoticed"];
     // The groups wait most of the time.
-    let groups: [(usize, &[&str]); 3] = [(3, &of_three), (2, &["dead 0"]), (2, &["stopped 0"])];
-    let [of_three, dead, stopped] = std::thread::scope(|scope| {
+    let groups: [(usize, &[&str]); 5] = [
+        (3, &of_three),
+        (2, &["dead 0"]),
+        (2, &["stopped 0"]),
+        (2, &["stopped unnoticed"]),
+        (2, &["stopped beside"]),
+    ];
+    let [of_three, ends @ ..] = std::thread::scope(|scope| {
         let start = |(world_size, scenarios)| scope.spawn(move || processes(world_size, scenarios));
         groups.map(start).map(|group| group.join().expect("no panic"))
     });
@@ -318,8 +338,8 @@ fn a_rank_that_ends_or_never_comes_is_named_whoever_serves_the_store() {
     assert_eq!(of_three[0], [Ok(()), missing.clone(), ended.clone()]);
     assert_eq!(of_three[1], [Ok(()), missing]);
     assert_eq!(of_three[2], [Ok(()), Ok(()), ended]);
-    for found in [dead, stopped] {
-        assert_eq!(found[1], [peer(&[0], PeerState::Ended)]);
+    for (found, (_, scenario)) in ends.iter().zip(&groups[1..]) {
+        assert_eq!(found[1], [peer(&[0], PeerState::Ended)], "{scenario:?}");
     }
 }
 
