@@ -72,19 +72,29 @@ fn several_processes(program: &Path, ahead: &str, out: &Path) -> Result<()> {
         command
     };
     check(&mut train("alone"))?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let place = [
-        ("WORLD_SIZE", "2"),
-        ("LOCAL_WORLD_SIZE", "2"),
-        ("MASTER_ADDR", "127.0.0.1"),
-        ("MASTER_PORT", &port),
-    ];
-    let start =
-        |rank| train("shared").envs(place).env("RANK", rank).env("LOCAL_RANK", rank).spawn();
-    let ranks = [start("0")?, start("1")?];
-    for (rank, mut child) in ranks.into_iter().enumerate() {
-        ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");
-    }
+    // With the restarts that the launcher of each process has counted.
+    let share = |restarts: [&str; 2]| -> Result<()> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+        let place = [
+            ("WORLD_SIZE", "2"),
+            ("LOCAL_WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", &port),
+        ];
+        let start = |rank: &str, restarts: &str| {
+            let mut command = train("shared");
+            command.envs(place).env("RANK", rank).env("LOCAL_RANK", rank);
+            command.env("TORCHELASTIC_RESTART_COUNT", restarts).spawn()
+        };
+        let ranks = [start("0", restarts[0])?, start("1", restarts[1])?];
+        for (rank, mut child) in ranks.into_iter().enumerate() {
+            ensure!(child.wait()?.success(), "rank {rank} of the shared run failed");
+        }
+        Ok(())
+    };
+    share(["0", "0"])?;
+    // The same command continues the run, which is done, where one of two machines has counted a failure.
+    share(["0", "1"])?;
     torchrun::same_run(&out.join("alone/hint"), &out.join("shared/hint"), 2)
 }
 

@@ -77,6 +77,13 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
     Ok(Some(parsed.with_context(|| format!("{name} must be a number, found `{text}`"))?))
 }
 
+/// Whether any of the processes was started again. The agent of a machine counts the failures of its own processes alone, so
+/// that of the first process may have counted none.
+fn is_any_restart(collective: &dyn Collective, is_restart: bool) -> Result<bool> {
+    let all = collective.all_gather_bytes(&[u8::from(is_restart)])?;
+    Ok(all.contains(&vec![1]))
+}
+
 /// How many processes the environment speaks of.
 fn world_size() -> Result<usize> {
     let world_size = number("WORLD_SIZE")?;
@@ -117,6 +124,7 @@ impl ProcessGroup {
         let env = LaunchEnv { rank, world_size, address, port };
         let gloo = connect(env, timeout, bind_address)?;
         let collective: Arc<dyn Collective> = gloo.clone();
+        let is_restart = is_any_restart(&*collective, is_restart)?;
         let writes = Arc::default();
         watch(Arc::downgrade(&collective), Arc::clone(&writes));
         Ok(Self {
@@ -355,6 +363,8 @@ fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>) {
 
 #[cfg(test)]
 mod tests {
+    use hint_dist::Threads;
+
     use super::*;
 
     #[test]
@@ -378,6 +388,26 @@ mod tests {
             let expected = format!("--backend nccl does not work here: {shared}; leave");
             assert!(error.starts_with(&expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_restart_that_one_machine_counts_is_one_for_all() {
+        let found = |counted: [bool; 2]| {
+            let ask = |member: Threads| {
+                let found = is_any_restart(&member, counted[member.rank()]).unwrap();
+                member.shutdown().unwrap();
+                found
+            };
+            thread::scope(|scope| {
+                let members = Threads::group(2, Duration::from_secs(20)).into_iter();
+                let threads = members.map(|member| scope.spawn(move || ask(member)));
+                let threads = threads.collect::<Vec<_>>();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(found([false, true]), [true, true]);
+        assert_eq!(found([true, false]), [true, true]);
+        assert_eq!(found([false, false]), [false, false]);
     }
 
     #[test]
