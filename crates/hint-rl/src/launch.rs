@@ -20,8 +20,8 @@ use tch::Device;
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks that a process has to end by itself when the group has failed.
 const GRACE: u32 = 20;
-/// Looks that a checkpoint has to be written: ten minutes.
-const WRITING: u32 = 1200;
+/// The shortest limit for a checkpoint to be written; `--collective-timeout` is the limit where it is longer.
+const WRITING: Duration = Duration::from_mins(10);
 
 /// Way of the tensors of GPUs between processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,7 +126,7 @@ impl ProcessGroup {
         let collective: Arc<dyn Collective> = gloo.clone();
         let is_restart = is_any_restart(&*collective, is_restart)?;
         let writes = Arc::default();
-        watch(Arc::downgrade(&collective), Arc::clone(&writes));
+        watch(Arc::downgrade(&collective), Arc::clone(&writes), looks_while_writing(timeout));
         Ok(Self {
             collective,
             #[cfg(feature = "nccl")]
@@ -329,9 +329,14 @@ impl Observer for Writing {
     }
 }
 
+/// Looks that a checkpoint has to be written, where the others wait no longer than `timeout` for one.
+fn looks_while_writing(timeout: Duration) -> u32 {
+    u32::try_from(timeout.max(WRITING).as_millis() / LOOK.as_millis()).unwrap_or(u32::MAX)
+}
+
 /// Ends this process when another one has failed and this one computes for long: the result would be of no use. A
-/// checkpoint is written to its end.
-fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>) {
+/// checkpoint is written to its end, within so many looks as `writing`.
+fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>, mut writing: u32) {
     let look = move || {
         let failure = loop {
             let Some(group) = collective.upgrade() else { return };
@@ -342,7 +347,7 @@ fn watch(collective: Weak<dyn Collective>, writes: Arc<AtomicBool>) {
             thread::sleep(LOOK);
         };
         // As soon as the main thread reaches an operation, it ends by itself.
-        let (mut grace, mut writing) = (GRACE, WRITING);
+        let mut grace = GRACE;
         while grace > 0 {
             thread::sleep(LOOK);
             if collective.strong_count() == 0 {
@@ -388,6 +393,13 @@ mod tests {
             let expected = format!("--backend nccl does not work here: {shared}; leave");
             assert!(error.starts_with(&expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_has_the_time_that_the_others_would_wait() {
+        assert_eq!(looks_while_writing(Duration::from_secs(5)), 1200);
+        assert_eq!(looks_while_writing(Duration::from_hours(1)), 7200);
+        assert_eq!(looks_while_writing(Duration::MAX), u32::MAX);
     }
 
     #[test]
