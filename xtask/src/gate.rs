@@ -64,11 +64,29 @@ fn doctests(host: &Host, names: &[OsString]) -> Result<()> {
     check(cargo(host).args(["test", "--workspace", "--locked", "--doc"]).args(names))
 }
 
-/// The doctests, a build without libtorch, and the packages.
+/// The doctests, a build without libtorch, one with NCCL, and the packages.
 fn compile(host: &Host, libtorch: &Path) -> Result<()> {
     doctests(host, &[])?;
     check(cargo(host).args(["check", "--quiet", "--locked", "--lib"]).args(WITHOUT_LIBTORCH))?;
+    with_nccl(host, libtorch)?;
     package::run(host, libtorch, package::Checks::Together)
+}
+
+/// The tests of the feature `nccl` and the programs that have it, which no other part of the gate compiles. They use no GPU. Where
+/// libtorch or its headers are without CUDA, nothing runs, and a line says so.
+fn with_nccl(host: &Host, libtorch: &Path) -> Result<()> {
+    let lib = libtorch.join("lib");
+    let toolkit = std::env::var_os("CUDA_HOME");
+    if !lib.join("libtorch_cuda.so").is_file() {
+        eprintln!("the feature `nccl` is not compiled here: libtorch has no library for CUDA");
+        return Ok(());
+    }
+    if let Err(missing) = hint_libtorch::cuda_headers(&lib, toolkit.as_deref().map(Path::new)) {
+        eprintln!("the feature `nccl` is not compiled here: it {missing}");
+        return Ok(());
+    }
+    check(cargo(host).args(["test", "--locked", "--package=hint-dist", "--features=nccl"]))?;
+    check(cargo(host).args(["check", "--quiet", "--locked"]).args(WITH_NCCL))
 }
 
 /// Short runs of the programs, and a project outside the workspace.
@@ -86,6 +104,10 @@ const WITHOUT_LIBTORCH: [&str; 5] = [
     "--no-default-features",
     "--features=hint-rollout/vllm,hint-rollout/teacher,hint-rollout/formats",
 ];
+
+/// Without `--package`, as in [`run`].
+const WITH_NCCL: [&str; 5] =
+    ["--bin", "hint-rl", "--bin", "hint-device", "--features=hint-rl/nccl,hint-device/nccl"];
 
 /// Format, tidy, clippy, rustdoc: cheapest first.
 pub(crate) fn lint(host: &Host) -> Result<()> {
