@@ -367,6 +367,47 @@ fn a_learner_that_fails_keeps_the_batches_that_wait() {
     assert_same(&outcome(&broken), &outcome(&whole), "after the failure");
 }
 
+/// Sends the calls that the engine had when each checkpoint began, and when it was there.
+struct Written {
+    calls: Arc<AtomicU64>,
+    begun: Option<u64>,
+    found: Sender<(u64, u64)>,
+}
+
+impl Observer for Written {
+    fn on_phase(&mut self, _step: u64, phase: Phase) {
+        if phase == Phase::Checkpoint {
+            self.begun.get_or_insert(self.calls.load(Ordering::Relaxed));
+        }
+    }
+
+    fn on_checkpoint(&mut self, _dir: &Path) {
+        if let Some(begun) = self.begun.take() {
+            let _ = self.found.send((begun, self.calls.load(Ordering::Relaxed)));
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_begins_when_the_batches_that_wait_are_there() {
+    let config = run_config(2);
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    // The learner is faster, so it waits.
+    let before: Hook = Box::new(move |_| {
+        std::thread::sleep(Duration::from_millis(100));
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let (sender, found) = channel();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let builder = build(&config, before).builder.run_dir(open(dir.path(), &config));
+    let builder = builder.observer(Written { calls, begun: None, found: sender });
+    builder.build().expect("it can be built").run(&problems()).expect("the run works");
+    let found = found.iter().collect::<Vec<_>>();
+    assert!(found.len() > 2 && found.iter().all(|(begun, done)| begun == done), "{found:?}");
+}
+
 #[test]
 fn a_damaged_file_of_batches_is_named() {
     let config = run_config(1);

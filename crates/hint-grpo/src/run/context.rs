@@ -46,10 +46,15 @@ impl RunContext {
         }
     }
 
-    /// A phase of step `step` begins, and the one before ends.
-    pub(super) fn enter(&mut self, step: u64, phase: Phase) {
+    /// The time of a phase begins, and that of the one before ends. The observers hear of it later.
+    pub(super) fn count(&mut self, phase: Phase) {
         self.leave();
         self.current = Some((phase, self.now()));
+    }
+
+    /// A phase of step `step` begins, and the one before ends.
+    pub(super) fn enter(&mut self, step: u64, phase: Phase) {
+        self.count(phase);
         tracing::debug!(step, ?phase, "a phase begins");
         for observer in &mut self.observers {
             observer.on_phase(step, phase);

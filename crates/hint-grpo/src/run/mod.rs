@@ -369,9 +369,9 @@ impl<S: Stage> Run<S> {
         if !(writes || helps || waits) {
             return Ok(None);
         }
-        if helps || waits {
-            // It waits for the others, or for the sampler.
-            self.context.enter(self.progress.step, Phase::Checkpoint);
+        if waits {
+            // Nothing is written before the sampler is done, and an observer may protect what is.
+            self.context.count(Phase::Checkpoint);
         }
         // All wait for their samplers, and not for a process that does.
         let state = if writes || waits { self.snapshot()()? } else { StageState::default() };
@@ -380,6 +380,10 @@ impl<S: Stage> Run<S> {
         }
         if !(writes || helps) {
             return Ok(None);
+        }
+        if !writes {
+            // It waits for the others.
+            self.context.enter(self.progress.step, Phase::Checkpoint);
         }
         self.checkpoint_with(state, data)
     }
