@@ -77,7 +77,7 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
     Ok(Some(parsed.with_context(|| format!("{name} must be a number, found `{text}`"))?))
 }
 
-/// Whether any of the processes was started again. The agent of a machine counts the failures of its own processes alone, so
+/// Whether any of the processes was started again. The agent of a machine counts the failures of its own processes alone. So
 /// that of the first process may have counted none.
 fn is_any_restart(collective: &dyn Collective, is_restart: bool) -> Result<bool> {
     let all = collective.all_gather_bytes(&[u8::from(is_restart)])?;

@@ -23,8 +23,8 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// A rank of a group of processes that are connected by TCP.
 ///
-/// A thread of its own sends heartbeats to the store and watches those of the other ranks, and a second one watches the store. So
-/// a rank that ends, and a store that stands still, are noticed while the others compute.
+/// A thread of its own sends heartbeats to the store and watches those of the other ranks. A second one watches the store. So a
+/// rank that ends, and a store that stands still, are noticed while the others compute.
 ///
 /// ```no_run
 /// use hint_dist::{Collective, Gloo, Rendezvous, Timeouts};
