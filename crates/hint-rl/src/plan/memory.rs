@@ -18,6 +18,9 @@ const IN_FLIGHT: u64 = 2 * (4 << 24);
 /// Elements of a buffer of gradients, unless one parameter has more: a sixteenth of all, within these bounds.
 const BUFFER: (u64, u64) = (24_576, 1 << 24);
 
+/// Elements of a slice of a buffer, which one operation exchanges.
+const SLICE: u64 = 1 << 24;
+
 /// The report that a model would have once it is loaded. It is stored in `Float`, or in `compute` below adapters of
 /// `adapters` values.
 pub(crate) fn load_report(
@@ -65,13 +68,49 @@ pub(super) fn shape(config: &ModelConfig, rank: Option<usize>) -> Shape {
     // Inputs and outputs of the seven projections of a layer.
     let sides = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner);
     let parameters = config.num_parameters();
+    let adapters = rank.map(|rank| rank * sides * config.num_hidden_layers);
+    let (buffers, operations) = match adapters {
+        Some(adapters) => exchange(&[], adapters as u64),
+        None => exchange(&large(config), parameters as u64),
+    };
     Shape {
         parameters: parameters as f64,
         multiplied: (parameters - looked_up) as f64,
-        adapters: rank.map_or(0.0, |rank| (rank * sides * config.num_hidden_layers) as f64),
+        adapters: adapters.unwrap_or(0) as f64,
         attention: attention.collect(),
         state: state as f64,
+        buffers: buffers as f64,
+        operations: operations as f64,
     }
+}
+
+/// The largest parameters of a model: how many there are, and the elements of each.
+fn large(config: &ModelConfig) -> [(u64, u64); 2] {
+    let tables = if config.tie_word_embeddings { 1 } else { 2 };
+    let table = config.vocab_size * config.hidden_size;
+    let projection = config.hidden_size * config.intermediate_size;
+    let projections = 3 * config.num_hidden_layers as u64;
+    [(tables, table as u64), (projections, projection as u64)]
+}
+
+/// Elements of a buffer, unless one parameter has more.
+fn buffer_len(trained: u64) -> u64 {
+    (trained / 16).clamp(BUFFER.0, BUFFER.1).min(trained)
+}
+
+/// Buffers in which `trained` elements travel, and operations that exchange all of them once. A parameter that is larger than a
+/// buffer has one of its own. That one travels in slices, each by one operation. Hundreds of processes have about a tenth
+/// more slices, since each has whole units of a buffer.
+fn exchange(large: &[(u64, u64)], trained: u64) -> (u64, u64) {
+    let buffer = buffer_len(trained);
+    let (mut buffers, mut operations, mut rest) = (0, 0, trained);
+    for &(count, elements) in large.iter().filter(|(_, elements)| *elements > buffer) {
+        buffers += count;
+        operations += count * elements.div_ceil(SLICE);
+        rest = rest.saturating_sub(count * elements);
+    }
+    let packed = rest.div_ceil(buffer.max(1));
+    (buffers + packed, operations + packed)
 }
 
 /// What the memory of a trainer depends on beside a [`Demand`].
@@ -185,7 +224,7 @@ impl Alive {
         let layers = config.num_hidden_layers.max(1) as u64;
         // A mean, since blocks are of about the same size.
         let block = trained.saturating_sub(tables).div_ceil(layers);
-        let buffer = (trained / 16).clamp(BUFFER.0, BUFFER.1).min(trained);
+        let buffer = buffer_len(trained);
         let largest = buffer.max(table).max(projection);
         // Buffers on both sides of a block hold parameters of its neighbors as well.
         let at_block = block + 2 * buffer;

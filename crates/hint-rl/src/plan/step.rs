@@ -18,6 +18,10 @@ pub(super) struct Shape {
     pub(super) attention: Vec<Attention>,
     /// Numbers of the states that a row has in layers without attention.
     pub(super) state: f64,
+    /// Buffers in which gradients and weights travel between the trainers.
+    pub(super) buffers: f64,
+    /// Operations that exchange all buffers once: one for each slice of a buffer.
+    pub(super) operations: f64,
 }
 
 /// A layer with attention.
@@ -82,6 +86,9 @@ pub(super) const FLOAT: f64 = 4.0;
 
 /// Bytes that AdamW reads and writes for each weight: weight, gradient and two moments in, weight and moments out.
 const OPTIMIZER_BYTES: f64 = 7.0 * FLOAT;
+
+/// Operations of an optimizer step for measurements, and for the norm of the gradient. Lengths of values travel before them.
+const VALUE_OPERATIONS: f64 = 4.0;
 
 impl Shape {
     /// Values that are trained.
@@ -242,6 +249,9 @@ fn gathers(demand: &Demand) -> f64 {
 
 /// The sum of gradients over the trainers, once for each virtual worker of one in each optimizer step, and then the weights.
 /// Weights in parts are gathered besides. Nothing overlaps with the passes.
+///
+/// Before each operation the processes compare what they call, also where NCCL follows. So an operation costs two rounds of
+/// messages to the others.
 pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f64 {
     let gpus = demand.gpus;
     if gpus <= 1.0 {
@@ -250,9 +260,18 @@ pub(super) fn all_reduce(shape: &Shape, demand: &Demand, machine: &Machine) -> f
     let is_one_node = gpus <= machine.gpus_per_node as f64;
     let link = if is_one_node { machine.link_within } else { machine.link_between };
     let link = if demand.has_nccl { link } else { link.min(machine.gloo_bandwidth) };
-    let exchanges = whole(demand.workers / gpus).max(1.0) + 1.0 + gathers(demand);
+    let (workers, gathers) = (whole(demand.workers / gpus).max(1.0), gathers(demand));
+    let exchanges = workers + 1.0 + gathers;
     let bytes = exchanges * (gpus - 1.0) / gpus * FLOAT * shape.trained();
-    demand.updates * (bytes / link + exchanges * (gpus - 1.0) * machine.link_latency)
+    // Processes with parts of the weights ask who needs any: before each buffer that is gathered, and before other operations.
+    let asks = if demand.shares_weights {
+        gathers * shape.buffers + workers * shape.operations + VALUE_OPERATIONS
+    } else {
+        0.0
+    };
+    let operations = exchanges * shape.operations + VALUE_OPERATIONS + asks;
+    let messages = 2.0 * operations * (gpus - 1.0);
+    demand.updates * (bytes / link + messages * machine.link_latency)
 }
 
 /// New weights for the servers: a checkpoint is written once, and read by all servers at the same time.
@@ -401,6 +420,8 @@ mod tests {
             adapters: 0.0,
             attention: vec![layer; 2],
             state: 0.0,
+            buffers: 2.0,
+            operations: 3.0,
         }
     }
 
@@ -452,12 +473,14 @@ mod tests {
         close(time.update, (trained + scored) / 500.0);
         // Twice 7 numbers of 4 bytes for half of 50 weights.
         close(time.optimizer, 2.0 * 28.0 * 25.0 / 100.0);
-        // Twice 2 · ½ · 4 · 50 bytes at 10 bytes/s, and two messages.
-        close(time.all_reduce, 2.0 * (200.0 / 10.0 + 0.5));
+        // Twice 2 · ½ · 4 · 50 bytes at 10 bytes/s, and two messages for each of 2 · 3 + 4 operations.
+        close(time.all_reduce, 2.0 * (200.0 / 10.0 + 20.0 * 0.25));
         close(time.transfer, 2.0 * 200.0 / 20.0);
-        // 8 rows of 30 tokens in each of two optimizer steps: 3 micro-batches of 100 tokens, with two gathers each.
+        // 8 rows of 30 tokens in each of two optimizer steps: 3 micro-batches of 100 tokens, with two gathers each. So there are
+        // 8 · 3 + 4 operations. The processes ask before 6 · 2 buffers, 3 operations on gradients and 4 on values.
         let shared = Demand { shares_weights: true, ..demand() };
-        close(all_reduce(&shape(), &shared, &machine()), 2.0 * 4.0 * (200.0 / 20.0 + 0.25) * 2.0);
+        let messages = 2.0 * (28.0 + 19.0);
+        close(all_reduce(&shape(), &shared, &machine()), 2.0 * (800.0 / 10.0 + messages * 0.25));
         let parts = time.parts().iter().map(|(_, seconds)| seconds).sum::<f64>();
         close(time.total(), parts);
         assert_eq!(time.bottleneck(), Part::Update);
@@ -527,11 +550,11 @@ mod tests {
         };
         assert_eq!(of(&|demand| demand.gpus = 1.0), 0.0);
         // Through host memory, a link of 10 bytes/s has half a byte/s.
-        close(of(&|demand| demand.has_nccl = false), 2.0 * (200.0 / 0.5 + 0.5));
-        // Three virtual workers on each GPU send three gradients, and the weights once.
-        close(of(&|demand| demand.workers = 6.0), 2.0 * of(&|_| {}));
-        // Eight GPUs are two nodes of four.
-        close(of(&|demand| demand.gpus = 8.0), 2.0 * (350.0 + 14.0 * 0.25));
+        close(of(&|demand| demand.has_nccl = false), 2.0 * (200.0 / 0.5 + 5.0));
+        // Three virtual workers on each GPU send three gradients, and the weights once: 4 · 3 + 4 operations.
+        close(of(&|demand| demand.workers = 6.0), 2.0 * (400.0 / 10.0 + 32.0 * 0.25));
+        // Eight GPUs are two nodes of four. Each has two messages to seven others for each of ten operations.
+        close(of(&|demand| demand.gpus = 8.0), 2.0 * (350.0 + 140.0 * 0.25));
         let adapted = Shape { adapters: 5.0, ..shape() };
         close(transfer(&adapted, &demand(), &machine()), 2.0 * 20.0 / 20.0);
         // One product less in the backward pass: 2 · 40 · 30 operations for each of 16 rows.

@@ -95,18 +95,22 @@ fn gradients_are_about_those_of_a_dry_run_in_any_number_of_processes() {
                 OptimizerConfig::default().build_shard(policy.parameters(), shard).unwrap();
             let buffers = optimizer.shard(shard).unwrap();
             let exact = GradientMemory::new(&buffers, &policy, shard, workers);
+            let shape = memory::shape(&config, None);
+            let ratio = shape.buffers / buffers.len() as f64;
+            assert!((0.75..1.1).contains(&ratio), "{} of {}", shape.buffers, buffers.len());
+            // None has as much as two slices.
+            assert_eq!(shape.operations, shape.buffers);
             let options = options(&["--model", "m", "--virtual-workers", &workers.to_string()]);
             let demand = demand(&options, world_size, 0);
             for (is_one, exact) in
                 [(true, exact.one_micro_batch), (false, exact.many_micro_batches)]
             {
-                let shape = memory::shape(&config, None);
                 let found = memory::gradients(&config, &shape, &demand, is_one) as f64;
                 // Ranges are whole units, and buffers are not all full.
                 let ratio = found / exact as f64;
                 assert!((0.95..1.4).contains(&ratio), "{world_size} {workers} {is_one}: {ratio}");
             }
-            let found = memory::weights(&config, &memory::shape(&config, None), &demand) as f64;
+            let found = memory::weights(&config, &shape, &demand) as f64;
             let ratio = found / exact.weights as f64;
             assert!((0.9..1.4).contains(&ratio), "weights, {world_size} {workers}: {ratio}");
         }
@@ -144,9 +148,20 @@ fn weights_in_parts_let_7b_train_on_two_gpus_and_are_gathered_for_every_pass() {
     let page = std::fs::read_to_string(PAGE).expect("the page is in the repository");
     let memory = mebibytes(shared.trainer.total());
     assert!(page.contains(&format!("it needs {memory}")), "docs/machines.md has not: {memory}");
-    // 512 micro-batches on each GPU, and two gathers for each beside 513 exchanges.
-    let ratio = shared.time.all_reduce / whole.time.all_reduce;
-    assert!((ratio - 1537.0 / 513.0).abs() < 1e-9, "{ratio}");
+    // Two tables in 33 slices each, 84 projections in 5, and the rest in 50 buffers.
+    assert_eq!((whole.shape.buffers, whole.shape.operations), (136.0, 536.0));
+    // 512 micro-batches on each GPU, and two gathers for each beside 513 exchanges. Each takes ½ · 4 bytes a weight at 1 GB/s, and
+    // each operation two messages of 20 µs.
+    let expect = |found: f64, exchanges: f64, operations: f64| {
+        let expected = exchanges * 2.0 * 7_615_616_512.0 / 1e9 + operations * 2.0 * 20e-6;
+        assert!((found / expected - 1.0).abs() < 1e-9, "{found}, not {expected}");
+    };
+    expect(whole.time.all_reduce, 513.0, 513.0 * 536.0 + 4.0);
+    let asks = 1024.0 * 136.0 + 512.0 * 536.0 + 4.0;
+    expect(shared.time.all_reduce, 1537.0, 1537.0 * 536.0 + 4.0 + asks);
+    let nccl = one_plan(&[&args[..], &["--shard", "parameters", "--backend", "nccl"]].concat());
+    let words = format!("{} from GPU to GPU", text::seconds(nccl.time.all_reduce));
+    assert!(page.contains(&words), "docs/machines.md has not: {words}");
     assert!(text::text(&shared).contains("1024 virtual workers, weights in parts"));
     assert_eq!(text::json(&shared)["shard"], json!("parameters"));
     assert_eq!(text::json(&whole)["shard"], json!("gradients"));
