@@ -146,7 +146,14 @@ pub struct Options {
 
     /// Compare the model with the timings of this finished run. Lengths and counts are those of its steps; --gpus and
     /// --servers say what it ran on.
-    #[arg(long, value_name = "RUN")]
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = [
+            "prompts", "group_size", "prompt_len", "mean_len", "max_len", "hinted_frac", "trained_frac", "virtual_workers",
+            "shard", "updates", "passes", "scoring_passes", "ahead", "micro_batch_tokens", "steps", "price",
+        ]
+    )]
     measured: Option<PathBuf>,
 
     /// Take the shares of the machine's peaks from the timings of this other finished run of the same model. If servers

@@ -209,6 +209,37 @@ fn contradictions_are_refused_with_the_options() {
 }
 
 #[test]
+fn options_that_a_measured_run_decides_are_refused_beside_it() {
+    let measured = ["--measured", "runs/one"];
+    for option in [
+        ["--prompts", "64"],
+        ["--group-size", "8"],
+        ["--prompt-len", "9"],
+        ["--mean-len", "9"],
+        ["--max-len", "9"],
+        ["--hinted-frac", "0"],
+        ["--trained-frac", "1"],
+        ["--virtual-workers", "2"],
+        ["--shard", "gradients"],
+        ["--updates", "1"],
+        ["--passes", "1"],
+        ["--scoring-passes", "old"],
+        ["--ahead", "1"],
+        ["--micro-batch-tokens", "9"],
+        ["--steps", "9"],
+        ["--price", "3"],
+    ] {
+        let error = try_options(&[measured, option].concat()).unwrap_err().to_string();
+        assert!(error.contains("cannot be used with"), "{error}");
+        assert!(error.contains(option[0]) && error.contains(measured[0]), "{error}");
+    }
+    // What no file of a run has.
+    for option in [["--adapters", "4"], ["--backend", "nccl"], ["--max-batch", "9"]] {
+        assert!(try_options(&[measured, option].concat()).is_ok(), "{option:?}");
+    }
+}
+
+#[test]
 fn json_and_text_have_the_same_numbers() {
     let plan = one_plan(&["--machine", "b200", "--gpus", "8", "--servers", "8", "--price", "3"]);
     let found = text::json(&plan);
