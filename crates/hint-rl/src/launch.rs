@@ -12,8 +12,8 @@ use hint_dist::{Collective, Single, broadcast_value};
 use hint_grpo::Observer;
 use hint_grpo::observer::Phase;
 use hint_process::end_at_once;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
 /// How often the group is looked at while this process computes.
@@ -24,7 +24,7 @@ const GRACE: u32 = 20;
 const WRITING: Duration = Duration::from_mins(10);
 
 /// Way of the tensors of GPUs between processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Backend {
     /// NCCL where the program has it and each process has a GPU of its own, else Gloo.
     Auto,

@@ -23,6 +23,8 @@ use super::engine::local;
 use super::lengths::Lengths;
 use super::memory::{Sharing, demand};
 use super::settings::Settings;
+use super::transfer::VllmWeights;
+use crate::launch::Backend;
 use crate::process::{keep_freed_memory, peak_memory_on};
 use crate::workload::{Model, Workload, report_refusals};
 
@@ -97,6 +99,23 @@ pub(crate) fn dry_run(
         say.line("memory", &format!("{:<16} {:>11}", "peak so far", mebibytes(peak)));
     }
     say.line("done", "nothing was trained, nothing was written");
+    Ok(())
+}
+
+/// Refuses options that ask for a connection, which a dry run does not try.
+///
+/// # Errors
+///
+/// Such an option.
+pub(super) fn refuse_untried(settings: &Settings, backend: Backend) -> Result<()> {
+    ensure!(
+        backend != Backend::Nccl,
+        "--backend nccl is for several processes, and --dry-run takes one; leave one of the two out"
+    );
+    ensure!(
+        settings.vllm_weights != VllmWeights::Nccl,
+        "--vllm-weights nccl is not tried by --dry-run, which asks no server; leave one of the two out"
+    );
     Ok(())
 }
 
@@ -362,6 +381,24 @@ mod tests {
         assert!(
             lines[0].ends_with("grpo and hint: 30 steps of 12 problems with 2 completions each")
         );
+    }
+
+    #[test]
+    fn connections_that_it_does_not_try_are_refused() {
+        let check = |args: &[&str]| {
+            let args = ["hint_grpo", "--dry-run"].into_iter().chain(args.iter().copied());
+            let options = Options::parse(args).unwrap();
+            let backend = options.launch.backend;
+            let settings = options.resolve().unwrap();
+            refuse_untried(&settings, backend).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["--backend", "gloo"]), Ok(()));
+        let error = check(&["--backend", "nccl"]).unwrap_err();
+        assert!(error.starts_with("--backend nccl is for several processes"), "{error}");
+        let weights = |way| check(&["--vllm", "http://127.0.0.1:8000", "--vllm-weights", way]);
+        assert_eq!(weights("folder"), Ok(()));
+        let error = weights("nccl").unwrap_err();
+        assert!(error.starts_with("--vllm-weights nccl is not tried by --dry-run"), "{error}");
     }
 
     #[test]

@@ -47,10 +47,11 @@ use hint_rollout::data::ProblemSet;
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::run::Activity;
 use hint_rollout::{Collector, RolloutEngine};
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use self::changes::KeepChanges;
-use self::dry_run::dry_run;
+use self::dry_run::{dry_run, refuse_untried};
 use self::engine::{engine, follow};
 pub(crate) use self::engine::{explain_key, report_server, server_key};
 use self::fingerprint::Hashing;
@@ -60,13 +61,16 @@ pub(crate) use self::settings::SETTINGS;
 pub(crate) use self::settings::{Method, MethodKind, Settings};
 use self::summary::{RunSummary, Summary};
 pub(crate) use self::transfer::VllmWeights;
-use crate::launch::ProcessGroup;
+use crate::launch::{Backend, ProcessGroup};
 use crate::process::{catch_signals, keep_freed_memory, peak_memory_on, set_threads_beside};
 use crate::progress::{Output, Progress};
 use crate::run_log::RunLog;
 use crate::run_state::End;
 use crate::terminal::{hush, quoted};
 use crate::workload::{Model, Workload, report_refusals};
+
+/// Longest wait for another process, in seconds, where `--collective-timeout` is not given.
+const COLLECTIVE_TIMEOUT: u64 = 600;
 
 /// Runs the command.
 ///
@@ -89,10 +93,15 @@ pub fn run_with(
     hint_grpo: impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let stop = catch_signals("finishing the step or the download")?;
+    let timeout = options.launch.collective_timeout;
     let processes = ProcessGroup::join(
-        Duration::from_secs(options.launch.collective_timeout),
+        Duration::from_secs(timeout.unwrap_or(COLLECTIVE_TIMEOUT)),
         options.launch.bind_address.clone(),
     )?;
+    ensure!(
+        timeout.is_none() || processes.world_size() > 1,
+        "--collective-timeout is for several processes, and this one is alone: WORLD_SIZE is not above 1"
+    );
     if options.output.quiet || !processes.is_first() {
         hush();
     }
@@ -108,24 +117,23 @@ fn run_in(
     stop: &StopSignals,
     hint_grpo: &impl Fn(&mut Job<'_>) -> Result<Outcome>,
 ) -> Result<ExitCode> {
-    let (only_print, only_try, world_size) =
-        (options.print_config, options.dry_run, options.world_size);
-    let backend = options.launch.backend;
-    let mut settings = resolve(options, processes)?;
-    if only_print {
+    let world_size = options.world_size;
+    let (mut settings, asked) = resolve(options, processes)?;
+    if asked.only_print {
         if processes.is_first() {
             say!("{}", settings.config_toml()?.trim_end());
         }
         return Ok(ExitCode::SUCCESS);
     }
     set_threads_beside(settings.threads, processes.on_machine());
-    if only_try {
+    if asked.only_try {
         processes.refuse(true, "--dry-run", "it looks at one process")?;
+        refuse_untried(&settings, asked.backend)?;
         dry_run(&settings, world_size, |line| say!("{line}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let workload = settings.workload()?;
-    let way = processes.connect_devices(workload.device(), backend)?;
+    let way = processes.connect_devices(workload.device(), asked.backend)?;
     let (train, held_out) = (workload.train.len(), workload.held_out.len());
     let (model, problems) = (&settings.model, &settings.problems);
     let unused = match workload.unused {
@@ -161,14 +169,23 @@ fn run_in(
     result
 }
 
+/// What the options of the first process ask of all, beside the settings of a run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Asked {
+    backend: Backend,
+    only_print: bool,
+    only_try: bool,
+}
+
 /// The settings that the options of the first process ask for, for all processes.
-fn resolve(options: Options, processes: &ProcessGroup) -> Result<Settings> {
+fn resolve(options: Options, processes: &ProcessGroup) -> Result<(Settings, Asked)> {
     let (output, has_out) = (options.output, options.out.is_some() || options.resume.is_some());
     ensure!(
         has_out || !processes.is_restart(),
         "name the run's folder with --out, and add --auto-resume, so that processes that are started again find it"
     );
-    let only_print = options.print_config;
+    let (only_print, only_try) = (options.print_config, options.dry_run);
+    let asked = Asked { backend: options.launch.backend, only_print, only_try };
     let shared = processes.broadcast_value(|| {
         let mut options = options;
         options.launch.auto_resume |= processes.is_restart();
@@ -178,17 +195,18 @@ fn resolve(options: Options, processes: &ProcessGroup) -> Result<Settings> {
         if !only_print {
             settings.pin()?;
         }
-        let Settings { out, only, from_step, is_new, .. } = &settings;
-        let beside = (out.clone(), only.clone(), *from_step, *is_new);
-        Ok((settings, beside))
+        // A run does not remember these.
+        let Settings { out, only, from_step, is_new, vllm_weights, .. } = &settings;
+        let beside = (out.clone(), only.clone(), *from_step, *is_new, *vllm_weights);
+        Ok((settings, beside, asked))
     })?;
-    let (mut settings, (out, only, from_step, is_new)) = shared;
+    let (mut settings, (out, only, from_step, is_new, vllm_weights), asked) = shared;
     (settings.out, settings.only, settings.from_step) = (out, only, from_step);
-    settings.is_new = is_new;
+    (settings.is_new, settings.vllm_weights) = (is_new, vllm_weights);
     settings.local_rank = processes.local_rank();
     settings.output =
         if processes.is_first() { output } else { Output { quiet: true, json: false } };
-    Ok(settings)
+    Ok((settings, asked))
 }
 
 /// What the runs of all methods share.

@@ -191,9 +191,9 @@ pub struct Launch {
     #[arg(long, requires = "out")]
     pub auto_resume: bool,
 
-    /// Longest wait for another process of the run, in seconds. One that ends is noticed within seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
-    pub collective_timeout: u64,
+    /// Longest wait for another process of the run, in seconds [default: 600]. One that ends is noticed within seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub collective_timeout: Option<u64>,
 
     /// Address of this machine that the other processes of the run reach it at. By default it is the one that
     /// connections to `MASTER_ADDR` come from.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use hint_rollout::engine::vllm::{WeightPath, WeightTransfer};
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
 /// Way of whole weights to servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum VllmWeights {
     /// From GPU to GPU where this program and the server can, else through a folder.
     #[default]
