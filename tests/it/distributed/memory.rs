@@ -5,25 +5,41 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use hint_dist::{Collective, Gloo, Rendezvous, Single, Timeouts};
-use hint_grpo::{RunDir, Trainer};
+use hint_grpo::config::Sharding;
+use hint_grpo::{Parts, RunDir, Trainer};
 use hint_policy::config::Architecture;
 use hint_policy::{CausalLm, ModelConfig, Policy, SharedPolicy};
 use hint_process::peak_memory;
-use hint_tests::{StopAfter, lenient_rubric, parts};
+use hint_tests::{StopAfter, lenient_rubric, parts, tiny_policy};
 use tch::Device;
 
 use super::processes::free_port;
 use super::{shared_config, training};
 
-/// Variable of a child: its rank, the number of processes, the port, the file for its peak, and the run's folder.
+/// Variable of a child: its rank, the number of processes, the port, its [`Job`], the file for its peak, and the run's folder.
 const CHILD: &str = "HINT_TESTS_HOLDER";
 
-/// A policy of 12 million weights.
-fn large_policy() -> CausalLm {
+/// A run whose processes report their peaks.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    /// Blocks of the policy, of 3 million weights each.
+    layers: usize,
+    /// The processes keep their parts of the weights alone while they learn. A small policy samples in place of the large one,
+    /// as servers do.
+    in_parts: bool,
+}
+
+impl Job {
+    /// The run that samples from its own policy of 12 million weights.
+    const SMALL: Self = Self { layers: 4, in_parts: false };
+}
+
+/// A policy of so many blocks.
+fn large_policy(layers: usize) -> CausalLm {
     let config = ModelConfig {
         hidden_size: 512,
         intermediate_size: 1536,
-        num_hidden_layers: 4,
+        num_hidden_layers: layers,
         num_attention_heads: 8,
         num_key_value_heads: 1,
         head_dim: 64,
@@ -38,8 +54,10 @@ fn large_policy() -> CausalLm {
 #[expect(clippy::disallowed_methods, reason = "tells the child process from the test")]
 fn holder() {
     let Ok(told) = std::env::var(CHILD) else { return };
-    let [rank, world_size, port, file, dir] = told.splitn(5, ' ').collect::<Vec<_>>()[..] else {
-        panic!("five words")
+    let [rank, world_size, port, layers, in_parts, file, dir] =
+        told.splitn(7, ' ').collect::<Vec<_>>()[..]
+    else {
+        panic!("seven words")
     };
     tch::set_num_threads(1);
     let number = |text: &str| text.parse::<usize>().expect("a number");
@@ -51,9 +69,15 @@ fn holder() {
         let rendezvous = Rendezvous::new(rank, world_size, "127.0.0.1", port);
         Arc::new(Gloo::connect(&rendezvous, Timeouts::default()).expect("all are there"))
     };
-    let policy = SharedPolicy::new(large_policy());
-    let parts = parts(&policy, lenient_rubric(), true);
+    let before = peak_memory().expect("Linux tells it");
+    let job = Job { layers: number(layers), in_parts: in_parts == "true" };
+    let policy = SharedPolicy::new(large_policy(job.layers));
+    let sampled = if job.in_parts { SharedPolicy::new(tiny_policy(7)) } else { policy.clone() };
+    let parts = Parts { policy, ..parts(&sampled, lenient_rubric(), true) };
     let mut config = shared_config(2);
+    if job.in_parts {
+        config.run.shard = Sharding::Parameters;
+    }
     // Each step begins with a checkpoint, and so no copy is made to take it back.
     config.run.checkpoint_every = 1;
     config.run.keep_checkpoints = 1;
@@ -66,17 +90,27 @@ fn holder() {
     let mut trainer = builder.build().expect("it builds");
     trainer.run(&training()).expect("the run works");
     let peak = peak_memory().expect("Linux tells it");
-    std::fs::write(file, peak.to_string()).expect("a writable folder");
+    std::fs::write(file, format!("{before} {peak}")).expect("a writable folder");
     collective.shutdown().expect("all leave");
 }
 
-/// The largest memory that each of `world_size` processes used for a step with its checkpoint, in bytes. They continue the
-/// run in `dir` if it has begun.
-fn peaks(world_size: usize, dir: &Path) -> Vec<u64> {
+/// The largest memory that a process used, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Peak {
+    /// Before it had a policy.
+    before: u64,
+    /// With a step and its checkpoint.
+    most: u64,
+}
+
+/// The peak of each of `world_size` processes. They continue the run in `dir` if it has begun.
+fn peaks(world_size: usize, job: Job, dir: &Path) -> Vec<Peak> {
     let port = free_port();
     let start = |rank: usize| {
         let file = dir.with_extension(format!("peak-{rank}"));
-        let told = format!("{rank} {world_size} {port} {} {}", file.display(), dir.display());
+        let Job { layers, in_parts } = job;
+        let (to, of) = (file.display(), dir.display());
+        let told = format!("{rank} {world_size} {port} {layers} {in_parts} {to} {of}");
         let child = Command::new(std::env::current_exe().expect("tests are files"))
             .args(["--exact", "distributed::memory::holder", "--nocapture"])
             .env(CHILD, told)
@@ -92,8 +126,10 @@ fn peaks(world_size: usize, dir: &Path) -> Vec<u64> {
     let wait = |(child, file): (std::process::Child, std::path::PathBuf)| {
         let output = child.wait_with_output().expect("a child can be awaited");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let peak = std::fs::read_to_string(file).expect("the child wrote it");
-        peak.parse::<u64>().expect("a number")
+        let text = std::fs::read_to_string(file).expect("the child wrote it");
+        let (before, most) = text.split_once(' ').expect("two numbers");
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        Peak { before: number(before), most: number(most) }
     };
     started.into_iter().map(wait).collect()
 }
@@ -104,20 +140,24 @@ fn steps(dir: &Path) -> Vec<u64> {
     all.map(|(step, _)| step).collect()
 }
 
+/// Weights of a policy of so many blocks.
+fn weights(layers: usize) -> u64 {
+    let parameters = large_policy(layers).parameters();
+    parameters.iter().map(|one| one.tensor.numel() as u64).sum()
+}
+
 /// Moments take eight bytes for each weight. Without the others' part, a process needs as much less memory. That holds in a
 /// step, while its checkpoint is written, and when another session continues from that.
 #[test]
 fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
-    let parameters = large_policy().parameters();
-    let weights = parameters.iter().map(|one| one.tensor.numel() as u64).sum::<u64>();
-    drop(parameters);
+    let weights = weights(Job::SMALL.layers);
     let root = tempfile::tempdir().expect("a temporary folder");
     let sessions = |world_size: usize| {
         let dir = root.path().join(world_size.to_string());
         let of_session = |step: u64| {
-            let found = peaks(world_size, &dir);
+            let found = peaks(world_size, Job::SMALL, &dir);
             assert_eq!(steps(&dir), [step], "{world_size} processes");
-            found
+            found.into_iter().map(|peak| peak.most).collect::<Vec<_>>()
         };
         [1, 2].map(of_session)
     };
@@ -136,5 +176,34 @@ fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
         }
         // What one process needs to continue is what it needs to begin, and a few tensors.
         assert!(second_alone[0] < first_alone[0] + 4 * weights, "{second_alone:?}");
+    }
+}
+
+/// Prints the rows of a table in `docs/machines.md`: the memory that the largest of 1, 2 and 4 processes takes for its run, in MiB
+/// and in bytes for each weight. What it has before its policy does not count.
+#[test]
+#[ignore = "prints a table of the book; for an idle machine with 4 GB of free memory"]
+fn the_more_processes_the_less_each_of_them_takes() {
+    let layers = 16;
+    let weights = weights(layers);
+    println!("{weights} weights");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut before = [u64::MAX; 2];
+    for world_size in [1, 2, 4] {
+        let taken = [false, true].map(|in_parts| {
+            let dir = root.path().join(format!("{world_size}-{in_parts}"));
+            let found = peaks(world_size, Job { layers, in_parts }, &dir);
+            std::fs::remove_dir_all(dir).expect("the run wrote it");
+            found.iter().map(|peak| peak.most - peak.before).max().expect("a process")
+        });
+        let cell = |bytes: &u64| {
+            let mebibytes = bytes >> 20;
+            format!("{mebibytes} MiB, {:.1} bytes", *bytes as f64 / weights as f64)
+        };
+        println!("| {world_size} | {} |", taken.each_ref().map(cell).join(" | "));
+        for (found, before) in taken.iter().zip(before) {
+            assert!(*found < before, "more processes hold less: {taken:?}, {before}");
+        }
+        before = taken;
     }
 }
