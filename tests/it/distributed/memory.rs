@@ -16,7 +16,7 @@ use tch::Device;
 use super::processes::free_port;
 use super::{shared_config, training};
 
-/// Variable of a child: its rank, the number of processes, the port, its [`Job`], the file for its peak, and the run's folder.
+/// Variable of a child: rank, number of processes, port, [`Job`], file for the peak, and folder of the run.
 const CHILD: &str = "HINT_TESTS_HOLDER";
 
 /// A run whose processes report their peaks.
@@ -179,8 +179,8 @@ fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
     }
 }
 
-/// Prints the rows of a table in `docs/machines.md`: the memory that the largest of 1, 2 and 4 processes takes for its run, in MiB
-/// and in bytes for each weight. What it has before its policy does not count.
+/// Prints the rows of a table in `docs/machines.md`. They are what the largest of 1, 2 and 4 processes takes, in MiB and in bytes
+/// for each weight. The memory of a process before it has a policy does not count.
 #[test]
 #[ignore = "prints a table of the book; for an idle machine with 4 GB of free memory"]
 fn the_more_processes_the_less_each_of_them_takes() {
