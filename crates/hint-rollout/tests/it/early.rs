@@ -12,52 +12,28 @@ use hint_rollout::engine::{GenerationWatch, Peers};
 use hint_rollout::sample::ScoringConfig;
 use hint_rollout::{
     Collector, CollectorConfig, Completion, GenerationRequest, Hint, Problem, PromptFormat,
-    RolloutEngine, RolloutError, RolloutGroup, Sampling, Seed, WeightSource,
+    RolloutEngine, RolloutError, RolloutGroup, Sampling, Seed,
 };
 
-use crate::scripted::{Bytes, Scripted, text};
+use crate::scripted::{Bytes, Process, Scripted, Watched, text};
 
-type Script = fn(&str, usize) -> String;
-
-/// Tells of completions as it likes, after a scripted engine has written them.
-struct Telling<F> {
-    inner: Scripted<Script>,
-    tell: F,
-}
-
-impl<F> RolloutEngine for Telling<F>
+/// A scripted engine, of whose completions `tell` tells as it likes after they are written.
+fn telling<F>(mut tell: F) -> impl RolloutEngine + 'static
 where
     F: FnMut(
             &[GenerationRequest],
             &[Vec<Completion>],
             &dyn GenerationWatch,
         ) -> Result<(), RolloutError>
-        + Send,
+        + Send
+        + 'static,
 {
-    fn name(&self) -> Option<String> {
-        None
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        self.inner.generate(requests)
-    }
-
-    fn generate_watched(
-        &mut self,
-        requests: &[GenerationRequest],
-        watch: &dyn GenerationWatch,
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        let sampled = self.inner.generate(requests)?;
-        (self.tell)(requests, &sampled, watch)?;
+    let (mut inner, _) = Scripted::new(answer);
+    Watched::new(move |requests, watch| {
+        let sampled = inner.generate(requests)?;
+        tell(requests, &sampled, watch)?;
         Ok(sampled)
-    }
-
-    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        Ok(())
-    }
+    })
 }
 
 /// The last group first, and of each the last completion first.
@@ -70,15 +46,10 @@ fn tell_backwards(sampled: &[Vec<Completion>], watch: &dyn GenerationWatch) {
 }
 
 fn backwards() -> impl RolloutEngine + 'static {
-    let tell = |_: &[GenerationRequest],
-                sampled: &[Vec<Completion>],
-                watch: &dyn GenerationWatch|
-     -> Result<(), RolloutError> {
+    telling(|_, sampled, watch| {
         tell_backwards(sampled, watch);
         Ok(())
-    };
-    let (inner, _) = Scripted::new(answer as Script);
-    Telling { inner, tell }
+    })
 }
 
 fn answer(prompt: &str, index: usize) -> String {
@@ -112,7 +83,7 @@ fn both(
     config: &CollectorConfig,
     count: usize,
 ) -> [Result<Collected, RolloutError>; 2] {
-    let (silent, _) = Scripted::new(answer as Script);
+    let (silent, _) = Scripted::new(answer);
     let silent = collect(silent, Bytes::default(), rubric(), config.clone(), count);
     [silent, collect(backwards(), Bytes::default(), rubric(), config.clone(), count)]
 }
@@ -177,21 +148,17 @@ fn a_reward_that_is_late_beside_the_engine_is_asked_again() {
         }
         0.0
     };
-    let tell = move |_: &[GenerationRequest],
-                     sampled: &[Vec<Completion>],
-                     watch: &dyn GenerationWatch|
-          -> Result<(), RolloutError> {
+    let engine = telling(move |_, sampled, watch| {
         for (index, completion) in sampled[0].iter().enumerate() {
             watch.on_completion(0, index, completion);
         }
         seen.recv_timeout(Duration::from_mins(1))
             .map_err(|error| RolloutError::other("no reward", error))
-    };
-    let (inner, _) = Scripted::new(answer as Script);
+    });
     let rubric = Rubric::new(ExactMatch::new()).with(1.0, Grouped(from_fn("late", late)));
     let scoring = ScoringConfig { threads: 1, deadline_s: 1.0 };
     let config = CollectorConfig { scoring, ..config() };
-    let found = collect(Telling { inner, tell }, Bytes::default(), rubric, config, 3);
+    let found = collect(engine, Bytes::default(), rubric, config, 3);
     let judged = found.expect("it goes on").stats.judged;
     assert_eq!((judged.dropped, judged.verdicts.contains_key("timeout")), (0, false));
     assert!(judged.reward_failures.is_empty(), "{:?}", judged.reward_failures);
@@ -217,10 +184,7 @@ fn a_judge_that_is_down_is_asked_for_one_group_while_the_engine_samples() {
         drop(sender.send(input.problem_id.to_owned()));
         f64::NAN
     };
-    let tell = move |_: &[GenerationRequest],
-                     sampled: &[Vec<Completion>],
-                     watch: &dyn GenerationWatch|
-          -> Result<(), RolloutError> {
+    let engine = telling(move |_, sampled, watch| {
         for (request, group) in sampled.iter().enumerate() {
             for (index, completion) in group.iter().enumerate() {
                 watch.on_completion(request, index, completion);
@@ -232,12 +196,11 @@ fn a_judge_that_is_down_is_asked_for_one_group_while_the_engine_samples() {
             assert_eq!(id, "p0", "another group");
         }
         Ok(())
-    };
-    let (inner, _) = Scripted::new(answer as Script);
+    });
     let rubric = Rubric::new(ExactMatch::new()).with(1.0, from_fn("down", down));
     let mut config = config();
     config.verdicts.max_dropped_frac = 1.0;
-    let found = collect(Telling { inner, tell }, Bytes::default(), rubric, config, 4);
+    let found = collect(engine, Bytes::default(), rubric, config, 4);
     assert_eq!(found.expect("it goes on").stats.judged.dropped, 16);
 }
 
@@ -267,33 +230,9 @@ fn noting() -> (Rubric, Receiver<String>, Arc<AtomicUsize>) {
     (Rubric::new(ExactMatch::new()).with(1.0, noting), seen, calls)
 }
 
-/// One process that does the work of three.
-struct Alone;
-
-impl Peers for Alone {
-    fn rank(&self) -> usize {
-        0
-    }
-
-    fn world_size(&self) -> usize {
-        1
-    }
-
-    fn num_virtual_workers(&self) -> usize {
-        3
-    }
-
-    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
-        Ok(vec![bytes])
-    }
-}
-
 /// An engine that does not go on before the rewards of a group are there.
 fn waiting(seen: Receiver<String>) -> impl RolloutEngine + 'static {
-    let tell = move |requests: &[GenerationRequest],
-                     sampled: &[Vec<Completion>],
-                     watch: &dyn GenerationWatch|
-          -> Result<(), RolloutError> {
+    telling(move |requests, sampled, watch| {
         for (place, (request, group)) in requests.iter().zip(sampled).enumerate() {
             for (index, completion) in group.iter().enumerate() {
                 watch.on_completion(place, index, completion);
@@ -303,9 +242,7 @@ fn waiting(seen: Receiver<String>) -> impl RolloutEngine + 'static {
             assert_eq!(text(&request.prompt), id.replace('p', "q"), "another group");
         }
         Ok(())
-    };
-    let (inner, _) = Scripted::new(answer as Script);
-    Telling { inner, tell }
+    })
 }
 
 #[test]
@@ -322,7 +259,7 @@ fn rewards_are_scored_while_virtual_workers_sample() {
     let engine = waiting(seen);
     let mut collector =
         Collector::new(engine, Bytes::default(), rubric, config()).expect("a valid configuration");
-    collector.share_with(Arc::new(Alone));
+    collector.share_with(Arc::new(Process(1)));
     let problems = problems(7);
     let found = collector.collect(&problems.iter().collect::<Vec<_>>(), Seed::new(1));
     let found = found.expect("the rewards come in time");
@@ -388,10 +325,7 @@ fn each_process_judges_its_part_while_it_samples() {
 
 #[test]
 fn what_an_engine_returns_counts_and_not_what_it_told() {
-    let tell = |_: &[GenerationRequest],
-                sampled: &[Vec<Completion>],
-                watch: &dyn GenerationWatch|
-     -> Result<(), RolloutError> {
+    let engine = telling(|_, sampled, watch| {
         for (request, group) in sampled.iter().enumerate() {
             for index in 0..group.len() {
                 // Always the second one, which is right, and some that nobody asked for.
@@ -401,10 +335,9 @@ fn what_an_engine_returns_counts_and_not_what_it_told() {
             }
         }
         Ok(())
-    };
-    let (inner, _) = Scripted::new(answer as Script);
+    });
     let rubric = Rubric::new(ExactMatch::new());
-    let found = collect(Telling { inner, tell }, Bytes::default(), rubric, config(), 3);
+    let found = collect(engine, Bytes::default(), rubric, config(), 3);
     let found = found.expect("it goes on");
     let correct = found.groups.iter().map(RolloutGroup::num_correct);
     assert_eq!(correct.collect::<Vec<_>>(), [1, 1, 1]);
@@ -413,23 +346,14 @@ fn what_an_engine_returns_counts_and_not_what_it_told() {
 #[test]
 fn an_error_or_a_panic_ends_the_call() {
     let down = || RolloutError::other("the engine", "it is down");
-    let tell = move |_: &[GenerationRequest],
-                     sampled: &[Vec<Completion>],
-                     watch: &dyn GenerationWatch|
-          -> Result<(), RolloutError> {
+    let engine = telling(move |_, sampled, watch| {
         tell_backwards(sampled, watch);
         Err(down())
-    };
-    let (inner, _) = Scripted::new(answer as Script);
-    let error = collect(Telling { inner, tell }, Bytes::default(), faulty(), config(), 3);
+    });
+    let error = collect(engine, Bytes::default(), faulty(), config(), 3);
     assert_eq!(error.expect_err("of the engine").to_string(), down().to_string());
 
-    let tell = |_: &[GenerationRequest],
-                _: &[Vec<Completion>],
-                _: &dyn GenerationWatch|
-     -> Result<(), RolloutError> { panic!("the engine panics") };
-    let (inner, _) = Scripted::new(answer as Script);
-    let engine = Telling { inner, tell };
+    let engine = telling(|_, _, _| panic!("the engine panics"));
     let work = || collect(engine, Bytes::default(), faulty(), config(), 3).map(|_| ());
     let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("that of the engine");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"the engine panics"));

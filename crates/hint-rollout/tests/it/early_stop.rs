@@ -5,14 +5,13 @@ use std::sync::Arc;
 use hint_reward::{ExactMatch, RewardInput, Rubric, from_fn};
 use hint_rollout::collect::curriculum::ProblemSuccess;
 use hint_rollout::collect::{Collected, EarlyStop};
-use hint_rollout::engine::{GenerationWatch, Peers};
 use hint_rollout::sample::SuccessCount;
 use hint_rollout::{
     Collector, CollectorConfig, Completion, GenerationRequest, Hint, PolicyVersion, Problem,
-    RolloutEngine, RolloutError, RolloutGroup, Seed, StopReason, WeightSource, hints_from_fn,
+    RolloutEngine, RolloutError, RolloutGroup, Seed, StopReason, hints_from_fn,
 };
 
-use crate::scripted::{Bytes, Scripted, text};
+use crate::scripted::{Bytes, Process, Scripted, Watched, text};
 
 const RIGHT: &str = "\\boxed{1}";
 const WRONG: &str = "\\boxed{3}";
@@ -32,19 +31,6 @@ static SCRIPT: [(&str, [&str; 4]); 6] = [
     ("broken", ["nan \\boxed{1}", RIGHT, LONG, RIGHT]),
 ];
 
-/// Writes all completions at the same time, a token of each after the other, and ends requests that are decided.
-struct Lockstep;
-
-/// Writes one completion after the other, the last one first, so the first ones are the last to end.
-struct LastFirst;
-
-/// Looks at nothing.
-struct Blind;
-
-impl GenerationWatch for Blind {
-    fn on_completion(&self, _request: usize, _index: usize, _completion: &Completion) {}
-}
-
 fn said(request: &GenerationRequest, index: usize) -> &'static str {
     let prompt = text(&request.prompt);
     if prompt.contains("a hint") {
@@ -61,23 +47,9 @@ fn cut(said: &str, len: usize) -> Completion {
     Completion::new(tokens, vec![-0.5; len], stop, PolicyVersion(0))
 }
 
-impl RolloutEngine for Lockstep {
-    fn name(&self) -> Option<String> {
-        None
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        self.generate_watched(requests, &Blind)
-    }
-
-    fn generate_watched(
-        &mut self,
-        requests: &[GenerationRequest],
-        watch: &dyn GenerationWatch,
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+/// Writes all completions at the same time, a token of each after the other, and ends requests that are decided.
+fn lockstep() -> impl RolloutEngine + 'static {
+    Watched::new(|requests, watch| {
         let mut ends = vec![usize::MAX; requests.len()];
         for len in 1..60 {
             for (place, request) in requests.iter().enumerate() {
@@ -96,34 +68,12 @@ impl RolloutEngine for Lockstep {
             (0..request.num_completions).map(|index| cut(said(request, index), end)).collect()
         };
         Ok(requests.iter().zip(ends).map(group).collect())
-    }
-
-    fn ends_requests(&self) -> bool {
-        true
-    }
-
-    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        Ok(())
-    }
+    })
 }
 
-impl RolloutEngine for LastFirst {
-    fn name(&self) -> Option<String> {
-        None
-    }
-
-    fn generate(
-        &mut self,
-        requests: &[GenerationRequest],
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
-        self.generate_watched(requests, &Blind)
-    }
-
-    fn generate_watched(
-        &mut self,
-        requests: &[GenerationRequest],
-        watch: &dyn GenerationWatch,
-    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+/// Writes one completion after the other, the last one first, so the first ones are the last to end.
+fn last_first() -> impl RolloutEngine + 'static {
+    Watched::new(|requests, watch| {
         let group = |(place, request): (usize, &GenerationRequest)| {
             let whole = |index| cut(said(request, index), usize::MAX);
             let group = (0..request.num_completions).map(whole).collect::<Vec<_>>();
@@ -133,36 +83,7 @@ impl RolloutEngine for LastFirst {
             group
         };
         Ok(requests.iter().enumerate().map(group).collect())
-    }
-
-    fn ends_requests(&self) -> bool {
-        true
-    }
-
-    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
-        Ok(())
-    }
-}
-
-/// A process of several, of which each does the work of three.
-struct Process(usize);
-
-impl Peers for Process {
-    fn rank(&self) -> usize {
-        0
-    }
-
-    fn world_size(&self) -> usize {
-        self.0
-    }
-
-    fn num_virtual_workers(&self) -> usize {
-        3 * self.0
-    }
-
-    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
-        Ok(vec![bytes])
-    }
+    })
 }
 
 fn config(needed: Option<usize>) -> CollectorConfig {
@@ -199,12 +120,12 @@ fn sizes(groups: &[RolloutGroup]) -> Vec<usize> {
 
 #[test]
 fn a_group_whose_first_completions_agree_ends_and_others_do_not() {
-    let mut stopping = collector(Lockstep, config(Some(2))).expect("a valid configuration");
+    let mut stopping = collector(lockstep(), config(Some(2))).expect("a valid configuration");
     let found = collect(&mut stopping).expect("it works");
     assert_eq!(sizes(&found.groups), [2, 2, 4, 2, 2, 3]);
     let texts = found.groups[0].rollouts.iter().map(|rollout| rollout.text.as_str());
     assert_eq!(texts.collect::<Vec<_>>(), [RIGHT, "so \\boxed{1}"]);
-    let whole = collector(Lockstep, config(None)).and_then(|mut one| collect(&mut one));
+    let whole = collector(lockstep(), config(None)).and_then(|mut one| collect(&mut one));
     let whole = whole.expect("it works");
     assert_eq!(sizes(&whole.groups), [4, 4, 4, 4, 4, 3]);
     assert_eq!(found.groups[2], whole.groups[2]);
@@ -212,7 +133,7 @@ fn a_group_whose_first_completions_agree_ends_and_others_do_not() {
     let off = whole.stats.sampled;
     assert_eq!((off.stoppable, off.early_stopped, off.early_stopped_tokens), (0, 0, 0));
 
-    let mut shared = collector(Lockstep, config(Some(2))).expect("a valid configuration");
+    let mut shared = collector(lockstep(), config(Some(2))).expect("a valid configuration");
     shared.share_with(Arc::new(Process(1)));
     let by_workers = collect(&mut shared).expect("it works");
     assert_eq!((by_workers.groups, by_workers.stats), (found.groups, found.stats));
@@ -220,9 +141,9 @@ fn a_group_whose_first_completions_agree_ends_and_others_do_not() {
 
 #[test]
 fn a_group_is_the_same_whatever_ends_first() {
-    let at_once = collector(Lockstep, config(Some(2))).and_then(|mut one| collect(&mut one));
+    let at_once = collector(lockstep(), config(Some(2))).and_then(|mut one| collect(&mut one));
     let at_once = at_once.expect("it works");
-    let last_first = collector(LastFirst, config(Some(2))).and_then(|mut one| collect(&mut one));
+    let last_first = collector(last_first(), config(Some(2))).and_then(|mut one| collect(&mut one));
     let last_first = last_first.expect("it works");
     assert_eq!(at_once.groups, last_first.groups);
     let (at_once, last_first) = (at_once.stats, last_first.stats);
@@ -235,7 +156,7 @@ fn a_group_is_the_same_whatever_ends_first() {
 
 #[test]
 fn rates_and_lengths_are_over_the_first_completions_of_every_group() {
-    let mut collector = collector(Lockstep, config(Some(2))).expect("a valid configuration");
+    let mut collector = collector(lockstep(), config(Some(2))).expect("a valid configuration");
     let stats = collect(&mut collector).expect("it works").stats;
     let sampled = stats.sampled;
     assert_eq!((sampled.stoppable, sampled.early_stopped), (6, 4));
@@ -266,7 +187,7 @@ fn rates_and_lengths_are_over_the_first_completions_of_every_group() {
 #[test]
 fn a_group_that_ends_all_wrong_is_hinted_as_a_whole() {
     let hints = hints_from_fn("same", |_| Some(Hint::new("a hint")));
-    let collector = collector(Lockstep, config(Some(2))).expect("a valid configuration");
+    let collector = collector(lockstep(), config(Some(2))).expect("a valid configuration");
     let mut collector = collector.with_hints(hints);
     let found = collect(&mut collector).expect("it works");
     assert_eq!(sizes(&found.groups), [2, 4, 4, 2, 4, 3]);
@@ -297,10 +218,10 @@ fn what_cannot_end_groups_is_refused() {
     let (silent, log) = Scripted::new(|_: &str, _: usize| RIGHT.to_owned());
     refused(collector(silent, config(Some(2))), ["rollout.early_stop", "ends no requests"]);
     assert!(log.lock().expect("no panic").is_empty(), "nothing is sampled");
-    let mut shared = collector(Lockstep, config(Some(2))).expect("a valid configuration");
+    let mut shared = collector(lockstep(), config(Some(2))).expect("a valid configuration");
     shared.share_with(Arc::new(Process(2)));
     refused(Ok(shared), ["rollout.early_stop", "several processes"]);
     for needed in [0, 1, 4, 9] {
-        refused(collector(Lockstep, config(Some(needed))), ["early_stop.needed", "at least 2"]);
+        refused(collector(lockstep(), config(Some(needed))), ["early_stop.needed", "at least 2"]);
     }
 }

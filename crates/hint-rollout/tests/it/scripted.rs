@@ -1,7 +1,8 @@
-//! A scripted engine over a byte-level format.
+//! Engines that follow a script, over a byte-level format.
 
 use std::sync::{Arc, Mutex};
 
+use hint_rollout::engine::{GenerationWatch, Peers};
 use hint_rollout::prompt::HintTemplate;
 use hint_rollout::{
     Completion, GenerationRequest, Hint, PolicyVersion, Problem, PromptFormat, RolloutEngine,
@@ -88,5 +89,85 @@ where
 
     fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
         Ok(())
+    }
+}
+
+/// Samples by a closure, which tells a watch of completions as they end, and may end the requests that are decided.
+pub(crate) struct Watched<F>(F);
+
+impl<F> Watched<F>
+where
+    F: FnMut(
+            &[GenerationRequest],
+            &dyn GenerationWatch,
+        ) -> Result<Vec<Vec<Completion>>, RolloutError>
+        + Send,
+{
+    pub(crate) fn new(sample: F) -> Self {
+        Self(sample)
+    }
+}
+
+/// Looks at nothing.
+struct Blind;
+
+impl GenerationWatch for Blind {
+    fn on_completion(&self, _request: usize, _index: usize, _completion: &Completion) {}
+}
+
+impl<F> RolloutEngine for Watched<F>
+where
+    F: FnMut(
+            &[GenerationRequest],
+            &dyn GenerationWatch,
+        ) -> Result<Vec<Vec<Completion>>, RolloutError>
+        + Send,
+{
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[GenerationRequest],
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        self.generate_watched(requests, &Blind)
+    }
+
+    fn generate_watched(
+        &mut self,
+        requests: &[GenerationRequest],
+        watch: &dyn GenerationWatch,
+    ) -> Result<Vec<Vec<Completion>>, RolloutError> {
+        (self.0)(requests, watch)
+    }
+
+    fn ends_requests(&self) -> bool {
+        true
+    }
+
+    fn sync(&mut self, _weights: &dyn WeightSource) -> Result<(), RolloutError> {
+        Ok(())
+    }
+}
+
+/// The first of so many processes, of which each does the work of three. It meets no other one.
+pub(crate) struct Process(pub(crate) usize);
+
+impl Peers for Process {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world_size(&self) -> usize {
+        self.0
+    }
+
+    fn num_virtual_workers(&self) -> usize {
+        3 * self.0
+    }
+
+    fn all_gather_bytes(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RolloutError> {
+        Ok(vec![bytes])
     }
 }
