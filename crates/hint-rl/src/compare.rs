@@ -6,11 +6,12 @@
 //! hint-rl compare grpo hint luffy my_method.toml
 //! ```
 //!
-//! Prints one table and writes its rows as CSV. Each preset keeps its own axes; steps, optimizer and sampling
-//! come from `examples/configs/tiny.toml`, and answers are compared as text. The default, five presets over three seeds, takes some minutes on
-//! two CPU cores. `--grid` runs HINT with both baselines and three ratio schemes, each with and without
-//! Affinity weighting.
+//! Prints one table, and writes a CSV file whose rows are there as soon as their runs are done. Each preset keeps its own axes;
+//! steps, optimizer and sampling come from `examples/configs/tiny.toml`, and answers are compared as text. The default, five
+//! presets over three seeds, takes some minutes on two CPU cores. `--grid` runs HINT with both baselines and three ratio
+//! schemes, each with and without Affinity weighting.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use hint_rollout::evaluate::EvaluationOptions;
 use tch::Device;
 
 use crate::presets;
-use crate::process::replace_file;
+use crate::process::{is_stream, replace_file};
 use crate::workload::{Compute, Source, Workload, equality};
 
 /// Compares presets on the embedded task.
@@ -57,7 +58,7 @@ pub struct Options {
     /// Runs side by side, one thread each.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// File for the rows.
+    /// File for the rows, each written when its run is done.
     #[arg(long, default_value = "compare_methods.csv")]
     csv: PathBuf,
 }
@@ -92,7 +93,7 @@ struct Row {
 /// When a run panics.
 pub fn run(options: &Options) -> Result<()> {
     tch::set_num_threads(1);
-    let queue = Mutex::new(runs(options)?.into_iter().enumerate().collect::<Vec<_>>());
+    let runs = runs(options)?;
     let workload = Workload::load(&Source {
         model: "tiny",
         problems: "swaps",
@@ -105,26 +106,40 @@ pub fn run(options: &Options) -> Result<()> {
             ..EvaluationConfig::default()
         },
     })?;
-    let rows = Mutex::new(Vec::new());
+    let rows = rows(runs, options.jobs, &options.csv, |run| compare(run, &workload))?;
+    say!("{}", table(&rows));
+    replace_file(&options.csv, &csv(&rows))
+}
+
+/// The rows of the runs, in their order; `jobs` of them go on side by side. A file has the rows of those that are done. It
+/// keeps them if another one fails, or the process is killed. A stream gets none.
+fn rows(
+    runs: Vec<Run>,
+    jobs: usize,
+    path: &Path,
+    compare: impl Fn(Run) -> Result<Row> + Sync,
+) -> Result<Vec<Row>> {
+    let queue = Mutex::new(runs.into_iter().enumerate().collect::<Vec<_>>());
+    let rows = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
             loop {
                 let Some((index, run)) = queue.lock().expect("no run panics here").pop() else {
                     return Ok(());
                 };
-                let row = compare(run, &workload)?;
+                let row = compare(run)?;
                 note!("{} seed {}: {:.3}", row.method, row.seed, row.accuracy);
-                rows.lock().expect("no run panics here").push((index, row));
+                let mut rows = rows.lock().expect("no run panics here");
+                rows.insert(index, row);
+                if !is_stream(path) {
+                    replace_file(path, &csv(rows.values()))?;
+                }
             }
         };
-        let workers = (0..options.jobs.max(1)).map(|_| scope.spawn(work)).collect::<Vec<_>>();
+        let workers = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect::<Vec<_>>();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no run panics"))
     })?;
-    let mut rows = rows.into_inner().expect("no run panics here");
-    rows.sort_by_key(|(index, _)| *index);
-    let rows = rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
-    say!("{}", table(&rows));
-    replace_file(&options.csv, &csv(&rows))
+    Ok(rows.into_inner().expect("no run panics here").into_values().collect())
 }
 
 /// Every configuration with every seed.
@@ -263,7 +278,7 @@ fn table(rows: &[Row]) -> Table {
 }
 
 /// One line per run.
-fn csv(rows: &[Row]) -> String {
+fn csv<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     let mut text = "method,seed,accuracy,tokens,all_wrong,affinity,affinity_behavior\n".to_owned();
     let cell = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     for row in rows {
@@ -276,4 +291,54 @@ fn csv(rows: &[Row]) -> String {
             writeln!(text, "{method},{seed},{accuracy},{tokens},{all_wrong},{affinity},{behavior}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::ensure;
+
+    use super::*;
+
+    fn runs() -> Vec<Run> {
+        let run = |seed| Run { method: "grpo".to_owned(), seed, config: GrpoConfig::default() };
+        (0..3).map(run).collect()
+    }
+
+    fn row(run: Run) -> Row {
+        let Run { method, seed, config: _ } = run;
+        let [all_wrong, affinity, affinity_behavior] = [None; 3];
+        Row { method, seed, accuracy: 0.5, tokens: 8.0, all_wrong, affinity, affinity_behavior }
+    }
+
+    #[test]
+    fn rows_are_in_the_file_while_other_runs_go_on_and_after_one_that_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        let read = || std::fs::read_to_string(&path).unwrap();
+        // The first run is the last to go on.
+        let first_fails = |run: Run| {
+            ensure!(run.seed > 0, "{}", read());
+            Ok(row(run))
+        };
+        let error = rows(runs(), 1, &path, first_fails).unwrap_err().to_string();
+        let lines = error.lines().skip(1).collect::<Vec<_>>();
+        assert_eq!(lines, ["grpo,1,0.5,8,,,", "grpo,2,0.5,8,,,"]);
+        assert_eq!(read(), error);
+        let seeds = rows(runs(), 2, &path, |run| Ok(row(run))).unwrap();
+        assert_eq!(seeds.iter().map(|row| row.seed).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(read(), csv(&seeds));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stream_does_not_get_rows_twice() {
+        use std::os::fd::AsRawFd as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let output = std::fs::File::create(&path).unwrap();
+        let stream = PathBuf::from(format!("/proc/self/fd/{}", output.as_raw_fd()));
+        rows(runs(), 1, &stream, |run| Ok(row(run))).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    }
 }

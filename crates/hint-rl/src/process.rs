@@ -39,23 +39,26 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
 /// Names of what a process has open. Behind them may be a file that the process writes to.
 const STREAMS: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
 
+/// Whether it is a pipe, a device or an output of the process: what is written there cannot be replaced.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    STREAMS.iter().any(|stream| path.starts_with(stream))
+        || path.metadata().is_ok_and(|metadata| !metadata.is_file())
+}
+
 /// Writes a file as a whole or not at all. A kill or a full disk leaves the former one as it was, and a new one has its
-/// permissions. A link stays one, and its file is replaced. A pipe or a terminal gets the text, and the output of the
-/// process gets it at its end. A file that is mounted, or whose folder takes no other one, is written in its place.
+/// permissions. A link stays one, and its file is replaced. A [stream](is_stream) gets the text at its end. A file that is
+/// mounted, or whose folder takes no other one, is written in its place.
 ///
 /// # Errors
 ///
 /// A file that cannot be written, by name.
 pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
-    if STREAMS.iter().any(|stream| path.starts_with(stream)) {
+    if is_stream(path) {
         let append = || File::options().append(true).open(path)?.write_all(text.as_bytes());
         return append().with_context(failed);
     }
     let file = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return std::fs::write(&file, text).with_context(failed);
-    }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let partial = file.with_file_name(format!(".{name}.tmp"));
     let write = || {
