@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::ffi::{Job, Memory};
-use crate::kernels::number::{Number, dot, exp, max, sum};
+use crate::kernels::number::{Number, dot, exp, max, sum, widen};
 use crate::kernels::{by_kind, rows_of_a_job, run_all, width};
 
 /// Keys that rows of scores `[.., queries · share, keys]` see.
@@ -119,9 +119,7 @@ impl<T: Number> Job for SoftmaxBackward<'_, T> {
             let (start, end) = causal_mask.of_row(row + index);
             let (weights, gradients) = (&mut weights[start..end], &mut gradients[start..end]);
             normalize(&scores[start..end], weights);
-            for (wide, value) in gradients.iter_mut().zip(&gradient[start..end]) {
-                *wide = value.wide();
-            }
+            widen(&gradient[start..end], gradients);
             let mean = dot(weights, gradients);
             for row in [&mut *scores, &mut *gradient] {
                 row[..start].fill(T::narrow(0.0));

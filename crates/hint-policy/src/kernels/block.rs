@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::ffi::{Job, Memory};
-use crate::kernels::number::{Number, dot, sigmoid, single};
+use crate::kernels::number::{Number, dot, sigmoid, single, widen};
 use crate::kernels::{WORTH_A_THREAD, by_kind, rows_of_a_job, run_all, width};
 use crate::tensor::{len, size};
 
@@ -37,18 +37,9 @@ struct NormScale<'a, T> {
 impl<T: Number> Job for NormScale<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let mut wide = vec![0.0; self.width];
         for (row, scale) in self.x.chunks_exact(self.width).zip(self.scales) {
-            widen(row, &mut wide);
-            *scale = 1.0 / (dot(&wide, &wide) / self.width as f32 + self.eps).sqrt();
+            *scale = 1.0 / (dot(row, row) / self.width as f32 + self.eps).sqrt();
         }
-    }
-}
-
-#[inline(always)]
-fn widen<T: Number>(row: &[T], wide: &mut [f32]) {
-    for (wide, value) in wide.iter_mut().zip(row) {
-        *wide = value.wide();
     }
 }
 
@@ -78,13 +69,11 @@ struct UnitRows<'a, T> {
 impl<T: Number> Job for UnitRows<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let mut wide = vec![0.0; self.width];
         let rows = self.x.chunks_exact(self.width).zip(self.y.chunks_exact_mut(self.width));
         for (x, y) in rows {
-            widen(x, &mut wide);
-            let scale = 1.0 / (dot(&wide, &wide) + self.eps).sqrt();
-            for (y, wide) in y.iter_mut().zip(&wide) {
-                *y = T::narrow(wide * scale);
+            let scale = 1.0 / (dot(x, x) + self.eps).sqrt();
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = T::narrow(x.wide() * scale);
             }
         }
     }

@@ -42,6 +42,14 @@ impl Number for bf16 {
     }
 }
 
+/// Writes `numbers` as `f32` into `wide`.
+#[inline(always)]
+pub(super) fn widen<T: Number>(numbers: &[T], wide: &mut [f32]) {
+    for (wide, number) in wide.iter_mut().zip(numbers) {
+        *wide = number.wide();
+    }
+}
+
 /// The nearest `f32`.
 #[expect(clippy::cast_possible_truncation, reason = "it rounds")]
 pub(super) fn single(x: f64) -> f32 {
@@ -124,15 +132,15 @@ pub(super) fn sum(values: &[f32]) -> f32 {
 
 /// The sum of products of `a` and `b`, always in the same order.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<T: Number>(a: &[T], b: &[T]) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
+            *lane += a.wide() * b.wide();
         }
     }
-    rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum::<f32>() + of_lanes(&lanes)
+    rest_a.iter().zip(rest_b).map(|(a, b)| a.wide() * b.wide()).sum::<f32>() + of_lanes(&lanes)
 }
 
 #[inline(always)]

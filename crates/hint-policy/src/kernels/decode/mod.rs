@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 
 use crate::ffi::{Job, Memory};
 use crate::kernels::decode::seen::Seen;
-use crate::kernels::number::{LANES, Number, of_lanes, sigmoid, single};
+use crate::kernels::number::{LANES, Number, dot, sigmoid, single, widen};
 use crate::kernels::{WORTH_A_THREAD, by_kind, run_on};
 use crate::tensor::{len, size};
 
@@ -144,12 +144,10 @@ impl<T: Number> Token<'_, T> {
     /// Normalizes and rotates the head at `at`. Its norm is over `norm_span` if that is joint.
     #[inline(always)]
     fn arrange(&self, at: Range<usize>, norm_span: Range<usize>, numbers: &mut [f32]) {
-        for (number, value) in numbers.iter_mut().zip(&self.heads[at.clone()]) {
-            *number = value.wide();
-        }
+        widen(&self.heads[at.clone()], numbers);
         let Some(norms) = self.norms else { return self.rotate(numbers) };
-        let span = if norms.joint { norm_span } else { at.clone() };
-        let squares = norms.eps * span.len() as f32 + square(&self.heads[span]);
+        let span = &self.heads[if norms.joint { norm_span } else { at.clone() }];
+        let squares = norms.eps * span.len() as f32 + dot(span, span);
         let unit = 1.0 / squares.sqrt();
         let factors = &norms.factors[at];
         if norms.rotated {
@@ -174,19 +172,6 @@ impl<T: Number> Token<'_, T> {
             *pair = [first * cos - second * sin, first * sin + second * cos];
         }
     }
-}
-
-/// The sum of the squares of `values`, always in the same order.
-#[inline(always)]
-fn square<T: Number>(values: &[T]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += value.wide() * value.wide();
-        }
-    }
-    rest.iter().map(|value| value.wide() * value.wide()).sum::<f32>() + of_lanes(&lanes)
 }
 
 /// Attention of the query heads that share a key head.
