@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::html::escape;
 use super::schedule::Task;
 use crate::process::replace_file;
+use crate::terminal::quoted;
 use crate::workload::Compute;
 
 /// Everything that runs depend on, except the held-out problems, which are compared apart.
@@ -40,12 +41,7 @@ pub(super) struct Session {
 impl Session {
     /// The command of this process.
     pub(super) fn now() -> Self {
-        let quote = |arg: String| {
-            let is_plain = |letter: char| letter.is_alphanumeric() || "-_=.,:/@%+".contains(letter);
-            let quoted = || format!("'{}'", arg.replace('\'', r"'\''"));
-            if !arg.is_empty() && arg.chars().all(is_plain) { arg } else { quoted() }
-        };
-        let args = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
+        let args = std::env::args_os().skip(1).map(|arg| quoted(&arg.to_string_lossy()));
         let command = std::iter::once("hint-rl".to_owned()).chain(args).collect::<Vec<_>>();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self { command: command.join(" "), version, revision: revision() }

@@ -151,7 +151,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     let does_train = !options.dry_run && !options.report_only;
-    let session = if does_train { Some(Session::now()) } else { None };
+    let session = does_train.then(Session::now);
     let all = || warmup.iter().chain(&tasks);
     let model = plan.first_model();
     let common = Common { train: &data.train, model, compute, usual_compute };
