@@ -12,7 +12,8 @@ use hint_rollout::collect::curriculum::{
 };
 use hint_rollout::sample::RolloutSource;
 use hint_tests::{
-    StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, config, lenient_rubric, metric_lines, parts, problems, tiny_policy, trainer,
+    weights,
 };
 use serde_json::Value;
 
@@ -36,11 +37,6 @@ fn finish(dir: &Path, config: &GrpoConfig) -> Vec<f32> {
     let (mut trainer, policy) = trainer(config, true, Some(run_dir.expect("a usable folder")));
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
     weights(&policy)
-}
-
-fn lines(file: &Path) -> Vec<Value> {
-    let text = String::from_utf8(bytes(file)).expect("text");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]
@@ -71,7 +67,7 @@ fn a_run_with_everything_on_resumes_to_the_same_bytes() {
     for file in names.chain(["metrics.jsonl".to_owned()]) {
         assert!(bytes(&dir.path().join(&file)) == bytes(&whole.path().join(&file)), "{file}");
     }
-    let metrics = lines(&whole.path().join("metrics.jsonl"));
+    let metrics = metric_lines(whole.path());
     let seen = |name: &str| metrics.iter().any(|line| line[name].as_f64() > Some(0.0));
     for name in ["rollout/rounds", "rollout/no_signal_frac", "rollout/replayed_groups"] {
         assert!(seen(name), "{name} never occurred, so nothing was tested");
@@ -194,7 +190,7 @@ fn the_rollout_table_agrees_with_the_metrics() {
         .build()
         .expect("the configuration is valid");
     assert_eq!(trainer.run(&problems()).expect("the run works"), Outcome::Completed);
-    let metrics = lines(&dir.path().join("metrics.jsonl"));
+    let metrics = metric_lines(dir.path());
     let table = table(dir.path());
     assert!(table == *seen.lock().expect("no test panics here"), "observers see the same");
     assert_eq!(table.len() as u64, STEPS);
@@ -264,7 +260,7 @@ fn the_table_has_a_few_of_the_groups_that_dynamic_sampling_left_out() {
     config.rollout.dynamic_sampling =
         DynamicSampling::UntilSignal { max_rounds: 2, criterion: SignalCriterion::Verdicts };
     finish(dir.path(), &config);
-    let metrics = lines(&dir.path().join("metrics.jsonl"));
+    let metrics = metric_lines(dir.path());
     let is_left_out = |record: &&RolloutRecord| record.role == RolloutRole::LeftOut;
     let mut left_out = 0;
     for (step, line) in table(dir.path()).iter().zip(&metrics) {

@@ -13,7 +13,8 @@ use hint_rollout::data::{DataConfig, HeldOut, Split, is_held_out};
 use hint_rollout::evaluate::Evaluation;
 use hint_rollout::{Collector, LocalEngine, Problem, PromptFormat as _};
 use hint_tests::{
-    Digits, STOP, StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, weights,
+    Digits, STOP, StopAfter, bytes, config, lenient_rubric, metric_lines, parts, problems,
+    tiny_policy, weights,
 };
 use serde_json::Value;
 
@@ -64,10 +65,8 @@ fn split() -> (Vec<Problem>, Vec<Problem>) {
 
 /// The lines of `metrics.jsonl`, and those of them that are about the evaluation.
 fn metrics_of(dir: &Path) -> (Vec<Value>, Vec<Value>) {
-    let text = String::from_utf8(bytes(&dir.join("metrics.jsonl"))).expect("metrics are text");
-    let lines =
-        text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
-    lines
+    metric_lines(dir)
+        .into_iter()
         .map(|line| {
             let Value::Object(line) = line else { panic!("a line is an object") };
             let (eval, rest): (serde_json::Map<_, _>, serde_json::Map<_, _>) =

@@ -13,7 +13,8 @@ use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, LevelSea
 use hint_rollout::data::ProblemSetBuilder;
 use hint_rollout::run::ValueSchedule;
 use hint_tests::{
-    StopAfter, bytes, config, lenient_rubric, parts, problems, tiny_policy, trainer, weights,
+    StopAfter, bytes, config, lenient_rubric, metric_lines, parts, problems, tiny_policy, trainer,
+    weights,
 };
 use serde_json::Value;
 
@@ -370,11 +371,8 @@ fn more_steps_stretch_no_schedule_silently() {
     stated.run.schedule_steps = Some(3);
     let changes = ["run.steps", "run.schedule_steps"];
     resume(dir.path(), &stated, &changes, &problems(), "").expect("the schedule is stated");
-    let text = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
-    let rates = text.lines().map(|line| {
-        let line: Value = serde_json::from_str(line).expect("a line of JSON");
-        line["learning_rate"].as_f64().expect("a rate")
-    });
+    let lines = metric_lines(dir.path());
+    let rates = lines.iter().map(|line| line["learning_rate"].as_f64().expect("a rate"));
     let rates = rates.collect::<Vec<_>>();
     assert!(
         rates[2..] == [rates[2]; 3] && rates[0] > rates[1],

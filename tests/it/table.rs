@@ -11,8 +11,9 @@ use hint_grpo::{GrpoConfig, Metrics, Observer, RunDir, Trainer};
 use hint_policy::{CausalLm, Policy, ScoreOptions, SharedPolicy, TokenBatch, TokenRow};
 use hint_reward::{Judgment, Rubric, Verdict, verifier_from_fn};
 use hint_rollout::collect::hinted::{CombineRule, Contrast, HintTrigger, Taught};
-use hint_tests::{bytes, config, device, lenient_rubric, parts, problems, tiny_policy};
-use serde_json::Value;
+use hint_tests::{
+    bytes, config, device, lenient_rubric, metric_lines, parts, problems, tiny_policy,
+};
 use tch::Kind;
 
 /// The policy of the KL term and of teachers.
@@ -133,10 +134,8 @@ fn an_observer_adds_metrics_of_the_completions_that_it_saw() {
         .build()
         .expect("the configuration is valid");
     trainer.run(&problems()).expect("the run works");
-    let metrics = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
     let files = RunDir::rollouts(dir.path()).expect("a readable folder");
-    for (line, (step, path)) in metrics.lines().zip(files) {
-        let line = serde_json::from_str::<Value>(line).expect("JSON");
+    for (line, (step, path)) in metric_lines(dir.path()).into_iter().zip(files) {
         let records = read_rollouts(&path).expect("a whole file");
         let right = records.iter().filter(|record| record.verdict.is_correct()).count();
         assert_eq!(line["own/right"].as_f64(), Some(right as f64));
@@ -171,10 +170,8 @@ fn completions_that_could_not_be_judged_are_in_the_table_and_show_the_verdict() 
     for (_, path) in RunDir::rollouts(dir.path()).expect("a readable folder") {
         records.extend(read_rollouts(&path).expect("a whole file"));
     }
-    let metrics = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
     let mut history = History::new();
-    for line in metrics.lines() {
-        let line = serde_json::from_str::<Value>(line).expect("JSON");
+    for line in metric_lines(dir.path()) {
         let step = line["step"].as_u64().expect("a step");
         history.record_with(step, |name| line[name].as_f64());
         let of_step = || records.iter().filter(|record| record.step == step);

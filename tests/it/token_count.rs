@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hint_grpo::{Demonstration, Hints, Parts, Rewards, RunDir, SupervisedTrainer, Trainer};
 use hint_policy::SharedPolicy;
 use hint_rollout::{DatasetHints, LocalEngine, RolloutEngine};
-use hint_tests::{Digits, STOP, Sampled, bytes, config, lenient_rubric, problems, tiny_policy};
-use serde_json::Value;
+use hint_tests::{
+    Digits, STOP, Sampled, config, lenient_rubric, metric_lines, problems, tiny_policy,
+};
 
 /// The metric after the last step.
 fn num_tokens(dir: &Path) -> u64 {
-    let text = String::from_utf8(bytes(&dir.join("metrics.jsonl"))).expect("text");
-    let line = text.lines().last().expect("a step");
-    let line = serde_json::from_str::<Value>(line).expect("JSON");
-    let tokens = line["num_tokens"].as_f64().expect("a number");
+    let lines = metric_lines(dir);
+    let tokens = lines.last().expect("a step")["num_tokens"].as_f64().expect("a number");
     assert_eq!(tokens.fract(), 0.0);
     format!("{tokens:.0}").parse().expect("a count")
 }

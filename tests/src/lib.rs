@@ -17,6 +17,7 @@ use hint_rollout::{
     Completion, GenerationRequest, Hint, LocalEngine, Problem, PromptFormat, RolloutEngine,
     RolloutError, Sampling, WeightSource,
 };
+use serde_json::Value;
 use tch::{Device, Tensor};
 
 /// Token that ends a completion.
@@ -301,6 +302,12 @@ pub fn weights(policy: &SharedPolicy) -> Vec<f32> {
                 .expect("parameters are dense f32")
         })
         .collect()
+}
+
+/// The lines of a run's `metrics.jsonl`.
+pub fn metric_lines(dir: &Path) -> Vec<Value> {
+    let text = String::from_utf8(bytes(&dir.join("metrics.jsonl"))).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// A file's bytes.

@@ -9,8 +9,7 @@ use hint_grpo::config::EvaluationConfig;
 use hint_grpo::observer::Phase;
 use hint_grpo::{GrpoConfig, GrpoError, Observer, Outcome, StepReport};
 use hint_rollout::{GenerationRequest, Problem, RolloutError};
-use hint_tests::{StopAfter, bytes, problems};
-use serde_json::Value;
+use hint_tests::{StopAfter, bytes, metric_lines, problems};
 
 use super::{Hook, STEPS, assert_same, build, nothing, open, outcome, run_config};
 
@@ -85,9 +84,7 @@ fn an_evaluation_does_not_hold_the_learner_up() {
     {
         assert!(bytes(&slow.join(name)) == bytes(&whole.join(name)), "{name}");
     }
-    let text = String::from_utf8(bytes(&whole.join("metrics.jsonl"))).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let lines = lines.filter(|line| line.get("eval/avg").is_some());
+    let lines = metric_lines(&whole).into_iter().filter(|line| line.get("eval/avg").is_some());
     let steps = lines.map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>();
     assert_eq!(steps, [0, 2, 4, 6, 7]);
 }
@@ -130,6 +127,6 @@ fn an_engine_that_fails_in_an_evaluation_ends_the_run() {
     let mut trainer = builder.held_out(held_out()).build().expect("it can be built");
     let error = trainer.run(&problems()).expect_err("the engine fails");
     assert!(matches!(error, GrpoError::Rollout(RolloutError::Other { .. })), "{error}");
-    let text = String::from_utf8(bytes(&dir.path().join("metrics.jsonl"))).expect("text");
-    assert_eq!(text.lines().count(), 4, "the steps 0 to 3 have their rows: {text}");
+    let lines = metric_lines(dir.path());
+    assert_eq!(lines.len(), 4, "the steps 0 to 3 have their rows: {lines:?}");
 }
