@@ -118,21 +118,24 @@ mod tests {
     use super::*;
     use crate::tiny::tiny_model;
 
+    fn options(out: &Path, merged: bool) -> Options {
+        Options {
+            model: tiny_model().to_string_lossy().into_owned(),
+            base: None,
+            merged,
+            dtype: ElementType::F32,
+            untied_head: false,
+            out: out.to_path_buf(),
+        }
+    }
+
     #[test]
     fn a_new_folder_holds_one_model_although_a_kill_left_half_of_another() {
         let folder = tempfile::tempdir().unwrap();
         let (out, partial) = (folder.path().join("model"), folder.path().join(".model.partial"));
         std::fs::create_dir(&partial).unwrap();
         std::fs::write(partial.join("model-00001-of-00002.safetensors"), "half").unwrap();
-        let options = |merged| Options {
-            model: tiny_model().to_string_lossy().into_owned(),
-            base: None,
-            merged,
-            dtype: ElementType::F32,
-            untied_head: false,
-            out: out.clone(),
-        };
-        run(&options(false)).unwrap();
+        run(&options(&out, false)).unwrap();
         assert!(!partial.exists());
         let names = || {
             let names = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
@@ -144,7 +147,7 @@ mod tests {
         assert!(first.iter().all(|name| name != "model-00001-of-00002.safetensors"), "{first:?}");
         LoadedModel::load(&out, &LoadOptions::default()).unwrap();
         // Again, into the folder that is there now.
-        run(&options(true)).unwrap();
+        run(&options(&out, true)).unwrap();
         assert_eq!(names(), first);
         assert!(!partial.exists());
     }
@@ -156,15 +159,7 @@ mod tests {
         let out = folder.path().join("model");
         // A folder cannot take the place of a link, which this one seems not to be.
         std::os::unix::fs::symlink(folder.path().join("nowhere"), &out).unwrap();
-        let options = Options {
-            model: tiny_model().to_string_lossy().into_owned(),
-            base: None,
-            merged: false,
-            dtype: ElementType::F32,
-            untied_head: false,
-            out: out.clone(),
-        };
-        let error = run(&options).unwrap_err().to_string();
+        let error = run(&options(&out, false)).unwrap_err().to_string();
         assert!(error.contains("cannot write"), "{error}");
         let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
         assert_eq!(entries.collect::<Vec<_>>(), [out]);
