@@ -1,7 +1,13 @@
-//! A problem as a row of a file.
+//! Problems as rows of a file.
 
 use hint_rollout::Problem;
 use serde_json::{Map, Value, json};
+
+/// Problems as JSONL, one a line.
+pub(crate) fn problem_lines<'p>(problems: impl IntoIterator<Item = &'p Problem>) -> String {
+    let line = |problem| Value::Object(problem_row(problem)).to_string() + "\n";
+    problems.into_iter().map(line).collect()
+}
 
 /// A problem as the row that reads back as it.
 pub(crate) fn problem_row(problem: &Problem) -> Map<String, Value> {

@@ -9,7 +9,7 @@ use hint_reward::{MathVerifier, RewardInput, Verdict, Verifier};
 use hint_rollout::Problem;
 use serde_json::{Value, json};
 
-use crate::problem_row::problem_row;
+use crate::problem_row::problem_lines;
 use crate::process::replace_file;
 use crate::workload::NOT_MATH;
 
@@ -97,15 +97,8 @@ impl<'p> References<'p> {
 
     /// Writes the problems with a usable reference as JSONL, and returns how many there are.
     pub(super) fn write_usable(&self, path: &Path) -> Result<usize> {
-        let mut lines = String::new();
-        let mut count = 0;
-        for problem in self.usable() {
-            lines += &serde_json::to_string(&problem_row(problem))?;
-            lines.push('\n');
-            count += 1;
-        }
-        replace_file(path, &lines)?;
-        Ok(count)
+        replace_file(path, &problem_lines(self.usable()))?;
+        Ok(self.usable().count())
     }
 }
 

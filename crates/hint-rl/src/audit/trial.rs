@@ -287,10 +287,8 @@ pub(super) fn measures_table(rows: &[Row]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::problem_row::problem_row;
+    use crate::problem_row::problem_lines;
     use crate::tiny::swaps;
 
     #[test]
@@ -298,8 +296,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("swaps.jsonl");
         let (problems, _) = swaps::problems(1);
-        let rows = problems.iter().take(12).map(|one| format!("{}\n", json!(problem_row(one))));
-        std::fs::write(&file, rows.collect::<String>()).unwrap();
+        std::fs::write(&file, problem_lines(&problems[..12])).unwrap();
         let set = ["verifier.equality.type=exact", "rollout.sampling.max_completion_len=64"];
         let mut options =
             TrialOptions { model: Some("tiny".to_owned()), sample: 6, device: DeviceChoice::Cpu };
@@ -343,8 +340,7 @@ mod tests {
         let (problems, _) = swaps::problems(1);
         let mut problems = problems.iter().take(3).cloned().collect::<Vec<_>>();
         problems[1].question = problems[1].question.repeat(60);
-        let rows = problems.iter().map(|one| format!("{}\n", json!(problem_row(one))));
-        std::fs::write(&file, rows.collect::<String>()).unwrap();
+        std::fs::write(&file, problem_lines(&problems)).unwrap();
         let options =
             TrialOptions { model: Some("tiny".to_owned()), sample: 3, device: DeviceChoice::Cpu };
         let run = |set: &str| {

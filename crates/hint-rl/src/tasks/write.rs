@@ -15,7 +15,7 @@ use clap::Args;
 use hint_rollout::Problem;
 
 use super::{FAMILIES, Family, family, problems};
-use crate::problem_row::problem_row;
+use crate::problem_row::problem_lines;
 use crate::process::replace_file;
 
 /// Writes the problems of a bundled family as JSONL.
@@ -55,10 +55,5 @@ pub fn run(options: &Options) -> Result<()> {
 ///
 /// A file that cannot be written.
 pub(crate) fn write(path: &Path, problems: &[Problem]) -> Result<()> {
-    let mut lines = String::new();
-    for problem in problems {
-        lines += &serde_json::to_string(&problem_row(problem))?;
-        lines.push('\n');
-    }
-    replace_file(path, &lines)
+    replace_file(path, &problem_lines(problems))
 }
