@@ -421,7 +421,7 @@ impl Decoder for CachedDecoder<'_> {
             let (groups, moves) = self.layout.arrange(&self.lens);
             self.move_rows(&moves, longest);
             let row_at = |place: usize| self.layout.rows()[place.min(expected - 1)];
-            // Places behind the rows are for their number alone.
+            // Places behind the rows only bring their number to `INVARIANT_ROWS`.
             let len_at = |place| if place < expected { self.lens[row_at(place)] } else { 0 };
             let lens: Vec<usize> = (0..rows).map(len_at).collect();
             let column = |values: Vec<i64>| upload(&values, self.device);

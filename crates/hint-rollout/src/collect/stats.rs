@@ -275,11 +275,12 @@ impl SampledStats {
 
     /// Counts the completions that a group threw away when it ended early, if there are any. Some never began.
     pub(crate) fn observe_others(&mut self, prompt_len: usize, completions: &[Completion]) {
-        let tokens = completions.iter().map(|one| one.tokens.len());
+        let begun = completions.iter().map(|one| one.tokens.len()).filter(|len| *len > 0);
+        let tokens = begun.clone().sum::<usize>();
         self.early_stopped += usize::from(!completions.is_empty());
-        self.early_stopped_tokens += tokens.clone().sum::<usize>();
-        self.tokens += tokens.clone().sum::<usize>();
-        self.prompt_tokens += prompt_len * tokens.filter(|tokens| *tokens > 0).count();
+        self.early_stopped_tokens += tokens;
+        self.tokens += tokens;
+        self.prompt_tokens += prompt_len * begun.count();
     }
 
     fn merge(&mut self, other: Self) {

@@ -1,5 +1,6 @@
 //! Options of an engine of vLLM servers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -115,10 +116,9 @@ impl VllmOptions {
     /// Reports every value that is out of range.
     pub fn check(&self, at: &mut Violations) {
         at.require(!self.servers.is_empty(), "servers", "must name at least one", "none");
-        let address = |server: &String| server.trim_end_matches('/').to_owned();
+        let mut addresses = BTreeSet::new();
         for (index, server) in self.servers.iter().enumerate() {
-            let is_new =
-                !self.servers[..index].iter().map(address).any(|one| one == address(server));
+            let is_new = addresses.insert(server.trim_end_matches('/'));
             let expected = "must differ from those before it";
             at.require(is_new, format_args!("servers[{index}]"), expected, server);
         }
