@@ -21,6 +21,14 @@ fn options(args: &[&str]) -> Options {
     Options::from_arg_matches(&command.try_get_matches_from(args).unwrap()).unwrap()
 }
 
+fn tiny_data(folder: &Path) -> Data {
+    Data::prepare(Scale::Tiny, folder, Given::default()).unwrap()
+}
+
+fn arm_named(name: &str) -> &'static Arm {
+    chosen(&[name.to_owned()]).unwrap()[0]
+}
+
 fn plan<'p>(options: &'p Options, out: &'p Path, data: &'p Data) -> Plan<'p> {
     Plan { options, device: DeviceChoice::Cpu, compute: Compute::F32, out, data }
 }
@@ -28,7 +36,7 @@ fn plan<'p>(options: &'p Options, out: &'p Path, data: &'p Data) -> Plan<'p> {
 #[test]
 fn every_arm_is_a_valid_configuration_and_no_two_are_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let options = options(&[]);
     let arms = chosen(&[]).unwrap();
     let mut seen = Vec::new();
@@ -101,8 +109,8 @@ fn the_published_setting_is_that_of_the_paper_and_takes_files() {
 #[test]
 fn other_problems_than_those_of_earlier_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
-    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    tiny_data(folder.path());
+    tiny_data(folder.path());
     let held_out = folder.path().join("held_out.jsonl");
     let text = std::fs::read_to_string(&held_out).unwrap();
     std::fs::write(&held_out, text.lines().next().unwrap()).unwrap();
@@ -123,11 +131,10 @@ fn settings_of_the_method_and_other_settings_than_before_are_refused() {
         assert_eq!(scale::is_of_all_arms(entry).is_ok(), holds, "{entry}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let keep = |args: &[&str], model: &str, arm: &str| {
-        let arms = chosen(&[arm.to_owned()]).unwrap();
         let options = options(args);
-        let task = plan(&options, folder.path(), &data).task(arms[0], 0).unwrap();
+        let task = plan(&options, folder.path(), &data).task(arm_named(arm), 0).unwrap();
         let path = folder.path().join("manifest.json");
         let (compute, usual_compute) = (Compute::F32, Compute::F32);
         let common = Common { train: &data.train, model, compute, usual_compute };
@@ -151,21 +158,21 @@ fn problems_that_a_kill_cut_off_are_written_again() {
     for file in &partial {
         std::fs::write(file, "{\"id\": \"chains").unwrap();
     }
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let counts = [&data.train, &data.held_out].map(|file| read_problems(file).unwrap().len());
     assert_eq!(counts, [4000, 250]);
     assert!(partial.iter().all(|file| !file.exists()));
-    Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    tiny_data(folder.path());
 }
 
 #[test]
 fn a_folder_has_one_number_format_and_that_of_the_device_where_none_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let options = options(&["--compute", "bf16"]);
     assert_eq!(options.compute, Some(Compute::Bf16));
     let plan = plan(&options, folder.path(), &data);
-    let task = plan.task(chosen(&["grpo".to_owned()]).unwrap()[0], 0).unwrap();
+    let task = plan.task(arm_named("grpo"), 0).unwrap();
     let path = folder.path().join(MANIFEST);
     let keep_of = |compute, usual_compute, session| {
         let common = Common { train: &data.train, model: "tiny-tasks", compute, usual_compute };
@@ -199,11 +206,11 @@ fn a_folder_has_one_number_format_and_that_of_the_device_where_none_is_recorded(
 #[test]
 fn a_run_alone_has_all_cores_unless_its_model_is_tiny() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let threads = |more: &[&str]| {
         let options = options(&[&["--warmup-steps", "2"][..], more].concat());
         let plan = plan(&options, folder.path(), &data);
-        let arm = chosen(&["grpo".to_owned()]).unwrap()[0];
+        let arm = arm_named("grpo");
         let (warmup, run) = (plan.warmup().unwrap().unwrap(), plan.task(arm, 0).unwrap());
         (warmup.settings.threads, run.settings.threads)
     };
@@ -215,16 +222,15 @@ fn a_run_alone_has_all_cores_unless_its_model_is_tiny() {
 #[test]
 fn all_arms_start_from_one_warm_up() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let options = options(&["--warmup-steps", "7", "--seeds", "4,5"]);
     let plan = plan(&options, folder.path(), &data);
     let warmup = plan.warmup().unwrap().unwrap();
     assert_eq!((warmup.steps, warmup.settings.config.run.seed), (7, 4));
     assert_eq!((warmup.settings.model.as_str(), plan.first_model()), ("tiny-tasks", "tiny-tasks"));
     assert!(warmup.settings.methods[0].is_supervised());
-    let of_arms = chosen(&["grpo".to_owned(), "hint".to_owned()]).unwrap();
-    for (arm, seed) in of_arms.into_iter().zip([4, 5]) {
-        let task = plan.task(arm, seed).unwrap();
+    for (arm, seed) in [("grpo", 4), ("hint", 5)] {
+        let task = plan.task(arm_named(arm), seed).unwrap();
         assert_eq!(Path::new(&task.settings.model), warmup.dir);
         assert_eq!((task.steps, task.settings.threads), (100, Some(1)));
     }
@@ -233,12 +239,11 @@ fn all_arms_start_from_one_warm_up() {
 #[test]
 fn arms_of_one_seed_have_one_evaluation_before_training() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let starts = |set: &[&str], arm: &str, seeds: [u64; 2]| {
         let options = options(set);
         let plan = plan(&options, folder.path(), &data);
-        let task =
-            |arm: &str, seed| plan.task(chosen(&[arm.to_owned()]).unwrap()[0], seed).unwrap();
+        let task = |arm: &str, seed| plan.task(arm_named(arm), seed).unwrap();
         task("grpo", seeds[0]).starts_as(&task(arm, seeds[1]))
     };
     let arms = chosen(&[]).unwrap();
@@ -268,10 +273,10 @@ fn arms_of_one_seed_have_one_evaluation_before_training() {
 #[test]
 fn an_arm_takes_the_first_evaluation_of_another_with_its_seed() {
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let options = options(&[]);
     let plan = plan(&options, folder.path(), &data);
-    let task = |arm: &str, seed| plan.task(chosen(&[arm.to_owned()]).unwrap()[0], seed).unwrap();
+    let task = |arm: &str, seed| plan.task(arm_named(arm), seed).unwrap();
     let all = [task("grpo", 3), task("hint", 3), task("hint", 4)];
     let [grpo, hint, of_another_seed] = &all;
     assert_eq!(hint.first_evaluation(&all), None, "there is none yet");
@@ -338,7 +343,7 @@ fn result(name: &str, seed: u64, last: u64) -> RunResult {
         outcomes: [("in/a".to_owned(), value)].into(),
     };
     RunResult {
-        arm: chosen(&[name.to_owned()]).unwrap()[0],
+        arm: arm_named(name),
         seed,
         points: vec![point(0, 0, 0.0), point(1, 10, 0.0), point(2, last, 1.0)],
         curves: BTreeMap::new(),
@@ -446,7 +451,7 @@ fn a_question_is_settled_by_the_test_over_seeds() {
 fn hints_are_measured_before_training_and_a_stop_loses_one_kind_at_most() {
     tch::set_num_threads(1);
     let folder = tempfile::tempdir().unwrap();
-    let data = Data::prepare(Scale::Tiny, folder.path(), Given::default()).unwrap();
+    let data = tiny_data(folder.path());
     let options = options(&["--arms", "hint_direct,hint_placebo"]);
     let plan = plan(&options, folder.path(), &data);
     let arms = chosen(&options.arms).unwrap();
