@@ -218,4 +218,15 @@ mod tests {
             assert_eq!(max(&values), values.last().copied().unwrap_or(f32::NEG_INFINITY));
         }
     }
+
+    #[test]
+    fn products_of_bf16_are_summed_as_those_of_the_same_numbers_in_f32() {
+        for len in [0, 1, 15, 16, 17, 40] {
+            let number = |i: usize| <bf16 as Number>::narrow(i as f32 * 0.37 - 5.0);
+            let numbers: Vec<bf16> = (0..len).map(number).collect();
+            let mut wide = vec![0.0; len];
+            widen(&numbers, &mut wide);
+            assert_eq!(dot(&numbers, &numbers).to_bits(), dot(&wide, &wide).to_bits(), "{len}");
+        }
+    }
 }
