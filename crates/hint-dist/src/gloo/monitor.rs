@@ -163,7 +163,9 @@ impl Monitor {
         if state.failure.is_none() {
             ask(&mut state);
             self.shared.changed.notify_all();
-            let longest = HEARTBEAT_INTERVAL * (2 * UNEXPLAINED);
+            // The second thread needs this long to find that the store stands still.
+            let silent = self.heartbeat + 8 * HEARTBEAT_INTERVAL;
+            let longest = silent.max(HEARTBEAT_INTERVAL * (2 * UNEXPLAINED));
             let is_settled = |state: &State| state.failure.is_some() || state.is_over;
             state = self.shared.wait(state, longest, is_settled);
         }
