@@ -164,7 +164,8 @@ fn scenario(name: &str, mut rendezvous: Rendezvous) -> Result<(), CollectiveErro
         // The other waits for a rank whose machine does not answer any more, the store neither. Or it computes, or opens a
         // second group.
         "stopped 0" | "stopped unnoticed" | "stopped beside" => {
-            let timeouts = timeouts.with_heartbeat(Duration::from_secs(2));
+            // Longer than a busy machine keeps a thread waiting.
+            let timeouts = timeouts.with_heartbeat(Duration::from_secs(4));
             let member = Gloo::connect(&rendezvous, timeouts)?;
             let ids = member.all_gather_bytes(std::process::id().to_string().as_bytes())?;
             let first = String::from_utf8_lossy(&ids[0]).into_owned();
