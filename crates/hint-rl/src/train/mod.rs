@@ -179,14 +179,15 @@ struct Asked {
 
 /// The settings that the options of the first process ask for, for all processes.
 fn resolve(options: Options, processes: &ProcessGroup) -> Result<(Settings, Asked)> {
-    let (output, has_out) = (options.output, options.out.is_some() || options.resume.is_some());
-    ensure!(
-        has_out || !processes.is_restart(),
-        "name the run's folder with --out, and add --auto-resume, so that processes that are started again find it"
-    );
+    let output = options.output;
     let (only_print, only_try) = (options.print_config, options.dry_run);
     let asked = Asked { backend: options.launch.backend, only_print, only_try };
     let shared = processes.broadcast_value(|| {
+        let has_out = options.out.is_some() || options.resume.is_some();
+        ensure!(
+            has_out || !processes.is_restart(),
+            "name the run's folder with --out, and add --auto-resume, so that processes that are started again find it"
+        );
         let mut options = options;
         options.launch.auto_resume |= processes.is_restart();
         // The step was for the first start: later ones continue from the newest checkpoint.
