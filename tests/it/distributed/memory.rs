@@ -179,10 +179,10 @@ fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
     }
 }
 
-/// Prints the rows of a table in `docs/machines.md`. They are what the largest of 1, 2 and 4 processes takes, in MiB and in bytes
-/// for each weight. The memory of a process before it has a policy does not count.
+/// Prints rows of a table: what the largest of 1, 2 and 4 processes takes, in MiB and in bytes for each weight. The memory of a
+/// process before it has a policy does not count.
 #[test]
-#[ignore = "prints a table of the book; for an idle machine with 4 GB of free memory"]
+#[ignore = "prints a table; for an idle machine with 4 GB of free memory"]
 fn the_more_processes_the_less_each_of_them_takes() {
     let layers = 16;
     let weights = weights(layers);
