@@ -415,7 +415,7 @@ pub(crate) fn vectorized(job: impl Job) {
     fn with_avx512(job: impl Job) {
         job.run();
     }
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,fma")]
     fn with_avx2(job: impl Job) {
         job.run();
     }
@@ -426,7 +426,7 @@ pub(crate) fn vectorized(job: impl Job) {
     if avx512 {
         // SAFETY: the processor has these instructions.
         unsafe { with_avx512(job) }
-    } else if is_x86_feature_detected!("avx2") {
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // SAFETY: the processor has these instructions.
         unsafe { with_avx2(job) }
     } else {

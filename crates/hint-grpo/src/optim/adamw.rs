@@ -2,7 +2,7 @@
 
 use hint_policy::Parameter;
 use hint_policy::runtime::FastPath;
-use hint_policy::runtime::fused::{self, AdamWStep};
+use hint_policy::runtime::fused::{self, AdamWStep, adamw_on_cpu, has_adamw_on_cpu};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
@@ -44,7 +44,8 @@ impl Default for AdamWConfig {
 /// θ ← θ − η / (1 − β₁ᵗ) · m / ( √v / √(1 − β₂ᵗ) + ε )                                (ADAMW-1)
 /// ```
 ///
-/// On a GPU libtorch's fused step does the same in one pass over the buffers, if [`FastPath::AdamW`] is taken.
+/// On a CPU one kernel does this in one pass over the buffers, in `f32`. On a GPU libtorch's fused step does, if
+/// [`FastPath::AdamW`] is taken.
 ///
 /// Source: (ADAMW-1) in [the book](../../../book/math.html#optimizer), in the order of operations of `torch.optim.AdamW`.
 ///
@@ -128,9 +129,13 @@ fn update_bucket(
     let learning_rate = learning_rate * bucket.layout.lr_multiplier;
     let AdamWConfig { beta1, beta2, epsilon, .. } = *config;
     let weight_decay = bucket.layout.weight_decay;
+    let step = AdamWStep { learning_rate, beta1, beta2, weight_decay, epsilon };
     if FastPath::AdamW.is_taken(bucket.layout.device()) {
-        let step = AdamWStep { learning_rate, beta1, beta2, weight_decay, epsilon };
         return update_fused(bucket, steps, &step);
+    }
+    let whole = bucket.whole()?;
+    if has_adamw_on_cpu(&whole.weights, &whole.gradient) {
+        return update_on_cpu(whole, steps, &step);
     }
     let factors = Factors {
         decay: 1.0 - learning_rate * weight_decay,
@@ -168,6 +173,16 @@ fn update_fused(bucket: &mut Bucket, steps: f64, step: &AdamWStep) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// (ADAMW-1) by one kernel, in place.
+fn update_on_cpu(whole: Chunk, steps: f64, step: &AdamWStep) -> Result<(), TchError> {
+    let Chunk { mut weights, published, gradient, mut first, mut second } = whole;
+    adamw_on_cpu([&mut weights, &mut first, &mut second], &gradient, steps, step);
+    match published {
+        Some(mut published) => published.f_copy_(&weights),
+        None => Ok(()),
+    }
 }
 
 /// Constants of one step.

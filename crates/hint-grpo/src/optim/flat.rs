@@ -326,6 +326,18 @@ impl Bucket {
         }
     }
 
+    /// The own range of all buffers as one stretch.
+    pub(super) fn whole(&self) -> Result<Chunk, TchError> {
+        let State { range, own, weights, master, first, second, .. } = &self.state;
+        Ok(Chunk {
+            weights: if *master { weights } else { own }.shallow_clone(),
+            published: master.then(|| own.shallow_clone()),
+            gradient: self.layout.gradient.f_narrow(0, 0, range.end - range.start)?,
+            first: first.shallow_clone(),
+            second: second.shallow_clone(),
+        })
+    }
+
     /// Stretches of all buffers, in order.
     pub(super) fn chunks_mut(&mut self) -> &mut [Chunk] {
         &mut self.state.chunks

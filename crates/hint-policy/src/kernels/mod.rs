@@ -6,6 +6,7 @@
 //! in libtorch's operations. [`fused`] has its operators for GPUs, which [`fast_path`] tries first.
 #![expect(clippy::inline_always, reason = "what `vectorized` runs must be compiled within it")]
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod decode;

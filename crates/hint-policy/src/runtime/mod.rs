@@ -29,7 +29,8 @@ pub use crate::kernels::fast_path::FastPath;
 pub use crate::out_of_memory::{catch_out_of_memory, silence_caught_out_of_memory};
 pub use device::{ChosenDevice, DeviceChoice, DeviceMemory, allow_tf32, device_memory, load_cuda};
 
-/// Operators for GPUs that optimizers use. Ask their [`FastPath`] first.
+/// Operators that optimizers use. Those for GPUs have a [`FastPath`], which is asked first.
 pub mod fused {
+    pub use crate::kernels::adamw::{adamw_on_cpu, has_adamw_on_cpu};
     pub use crate::kernels::fused::{AdamWStep, adamw, norms, scale};
 }
