@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::Parser;
 use hint_grpo::Outcome;
 use hint_grpo::prelude::*;
-use hint_rl::process::{bound_threads, exit_code, keep_freed_memory};
+use hint_rl::process::{exit_code, keep_freed_memory, tune_process};
 use hint_rl::train::{Job, Options, run_with};
 use hint_rl::workload::api_key;
 
@@ -32,7 +32,7 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    bound_threads();
+    tune_process();
     // Reads the options and the problems, calls `hint_grpo` for each method, and prints the table.
     exit_code(run_with(Program::parse().options, hint_grpo))
 }

@@ -6,7 +6,7 @@
 //! | item | purpose |
 //! |---|---|
 //! | [`StopSignals`] | turns Ctrl-C, SIGTERM, SIGHUP and the warnings of schedulers into a flag, without a signal handler |
-//! | [`bound_spinning`] | keeps idle OpenMP threads from burning the cores of other processes |
+//! | [`tune_libraries`] | large pages of memory, and idle OpenMP threads that leave their cores to others |
 //! | [`usable_cpus`] | counts the cores that the affinity mask and the cgroup quota leave |
 //! | [`peak_memory`], [`clock`], [`wall_clock`] | measurements for the trainer's reports |
 //! | [`is_in_memory`] | finds out whether a folder for large files is on a disk |
@@ -30,11 +30,13 @@ mod error;
 mod memory;
 mod stop;
 mod threads;
+mod tuning;
 
 pub use error::ProcessError;
 pub use memory::{is_in_memory, peak_memory};
 pub use stop::{StopSignals, end_at_once};
-pub use threads::{bound_spinning, usable_cpus};
+pub use threads::usable_cpus;
+pub use tuning::tune_libraries;
 
 /// The time since this call, for a trainer's reports.
 pub fn clock() -> impl Fn() -> std::time::Duration + Send {

@@ -62,7 +62,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    process::bound_threads();
+    process::tune_process();
     let Program { command, log } = Program::parse();
     process::exit_code(log.map_or(Ok(()), hint_rl::log::install).and_then(|()| run(command)))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context, Result};
 use hint_policy::runtime::{self, device_memory, silence_caught_out_of_memory};
-use hint_process::{StopSignals, bound_spinning, peak_memory, usable_cpus};
+use hint_process::{StopSignals, peak_memory, tune_libraries, usable_cpus};
 use tch::Device;
 
 /// Most threads that `--threads` takes.
@@ -139,18 +139,18 @@ pub(crate) fn is_small(model: &str) -> bool {
     matches!(model, "tiny" | "tiny-tasks")
 }
 
-/// Starts the program again with a bound on the spinning of idle threads, unless one thread computes.
-/// A program calls this first; it returns at once if nothing needs to be done.
-pub fn bound_threads() {
+/// Starts the program again with [`tune_libraries`], unless one of the tiny models computes. A program calls this first; it
+/// returns at once if nothing needs to be done.
+pub fn tune_process() {
     silence_caught_out_of_memory();
-    if !computes_alone(std::env::args_os()) {
-        // Without the bound, the program is slower beside others; it still works.
-        let _ = bound_spinning();
+    if !computes_little(std::env::args_os()) {
+        // Otherwise the program is slower; it still works.
+        let _ = tune_libraries();
     }
 }
 
-/// Whether the command line asks for one thread, in so many words or by choosing the tiny model.
-fn computes_alone(args: impl Iterator<Item = OsString>) -> bool {
+/// Whether the command line chooses a tiny model, and not several threads.
+fn computes_little(args: impl Iterator<Item = OsString>) -> bool {
     let args = args.map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>();
     let value = |option: &str| {
         args.iter().enumerate().rev().find_map(|(at, arg)| match arg.strip_prefix(option)? {
@@ -160,10 +160,9 @@ fn computes_alone(args: impl Iterator<Item = OsString>) -> bool {
     };
     // The other scales of `reproduce` have larger models.
     let is_larger = value("--scale").is_some_and(|scale| scale != "tiny");
-    match (value("--threads"), value("--model")) {
-        (Some(threads), _) => threads == "1",
-        (None, model) => value("--resume").is_none() && model.map_or(!is_larger, is_small),
-    }
+    value("--resume").is_none()
+        && value("--threads").is_none_or(|threads| threads == "1")
+        && value("--model").map_or(!is_larger, is_small)
 }
 
 #[cfg(test)]
@@ -261,16 +260,25 @@ mod tests {
     }
 
     #[test]
-    fn only_several_threads_spin() {
-        let alone = |args: &str| computes_alone(args.split(' ').map(OsString::from));
-        for args in ["hint_grpo", "hint-rl train --model=tiny", "x --model smollm2 --threads 1"] {
-            assert!(alone(args), "{args}");
+    fn only_larger_models_and_several_threads_are_tuned_for() {
+        let little = |args: &str| computes_little(args.split(' ').map(OsString::from));
+        for args in [
+            "hint_grpo",
+            "hint-rl train --model=tiny",
+            "x --threads 1",
+            "x --model tiny --threads=1",
+        ] {
+            assert!(little(args), "{args}");
         }
-        assert!(alone("x reproduce --scale tiny") && alone("x --scale small --model tiny"));
-        for args in
-            ["x --model smollm2", "x --threads=2", "x --resume runs/1", "x reproduce --scale=small"]
-        {
-            assert!(!alone(args), "{args}");
+        assert!(little("x reproduce --scale tiny") && little("x --scale small --model tiny"));
+        for args in [
+            "x --model smollm2",
+            "x --model smollm2 --threads 1",
+            "x --threads=2",
+            "x --resume runs/1",
+            "x reproduce --scale=small",
+        ] {
+            assert!(!little(args), "{args}");
         }
     }
 }

@@ -8,6 +8,9 @@
 //! Each side is a process of its own that loads once and then runs in turn with the others. So other load on the
 //! machine meets all. The first round is not counted.
 //!
+//! Our program asks for memory in pages of 2 MiB, by a variable of the C library that it sets itself. So our side has it
+//! here. On a CPU, transformers takes part without it, as it is, and with it.
+//!
 //! On a CPU, a further process of ours takes part in `generate` and `train`, and `products` is this process alone. It times
 //! the products of the model with its weights at 32, 128 and 2,048 rows. Each is tried in three ways, and the fastest counts.
 //! A second table has their GFLOP/s, and the tokens per second that these products alone would allow. The column `of the
@@ -39,8 +42,13 @@ use hint_policy::{CausalLm, ModelConfig, Policy};
 use serde_json::{Value, json};
 use tch::Device;
 
-use self::peer::{Peer, Result, cache, environment, model_folder, option, processor, rate};
+use self::peer::{
+    Peer, Result, cache, environment, model_folder, option, processor, rate, with_large_pages,
+};
 use self::products::Bound;
+
+/// The side of transformers that has large pages.
+const TUNED: &str = "transformers, large pages";
 
 /// The task that times products, and the side that does.
 const PRODUCTS: &str = "products";
@@ -155,12 +163,20 @@ impl Comparison {
             let [python, script] = &self.transformers;
             sides.push(("hint-policy", program(&own, Path::new("ours"))));
             sides.push(("transformers", program(python, script)));
+            if self.is_on_cpu() {
+                sides.push((TUNED, program(python, script)));
+            }
         }
         if let (Some([python, script]), "generate" | "ragged") = (&self.vllm, task) {
             sides.push(("vLLM", program(python, script)));
         }
         if self.is_on_cpu() && task != "ragged" {
             sides.push((PRODUCTS, program(&own, Path::new(PRODUCTS))));
+        }
+        for (name, command) in &mut sides {
+            if !["transformers", "vLLM"].contains(name) {
+                with_large_pages(command);
+            }
         }
         Ok(sides)
     }

@@ -59,6 +59,11 @@ pub(crate) fn environment(name: &str) -> Result<PathBuf> {
     Err(format!("the environment `{name}` was not made: {}", output.status).into())
 }
 
+/// Has a side's C library ask for memory in pages of 2 MiB, as `hint_process::tune_libraries` does for programs.
+pub(crate) fn with_large_pages(command: &mut Command) -> &mut Command {
+    command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+}
+
 /// Tokens per second of an answer.
 pub(crate) fn rate(answer: &Value) -> Option<f64> {
     Some(answer["tokens"].as_f64()? / answer["seconds"].as_f64()?)

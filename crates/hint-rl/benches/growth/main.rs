@@ -14,7 +14,7 @@
 //!
 //! Time per token is that of decoding: it begins when every row has its first token. Both sides sample with the whole
 //! distribution at temperature 1. Each side is a process that works in turn with the other, and the first round is not
-//! counted. `memory`, `group` and `vocabulary` start processes anew for each size. A side that fails at a size, such as by
+//! counted. Both have memory in large pages, as `vs_transformers` describes. `memory`, `group` and `vocabulary` start processes anew for each size. A side that fails at a size, such as by
 //! lack of memory, is named, and left out from there on. The work of `group` is that of the benchmark `vs_trl`. It takes
 //! `float32` alone: in bf16, TRL has two sides there.
 //!
@@ -53,7 +53,9 @@ use hint_policy::{CausalLm, ModelConfig, Policy};
 use serde_json::{Value, json};
 use tch::Device;
 
-use self::peer::{Peer, Result, environment, model_folder, option, processor, rate};
+use self::peer::{
+    Peer, Result, environment, model_folder, option, processor, rate, with_large_pages,
+};
 use self::plot::{Plot, Point, Scale};
 use self::step::Work;
 
@@ -415,7 +417,8 @@ impl Measurement {
         let sides = [("hint-rl", own), other];
         let working = sides.into_iter().filter(|(name, _)| !failed.contains(name));
         let start = |(name, mut command): (&'static str, Command)| {
-            Peer::start(name, &mut command, &case.folder, precision, &case.settings)
+            let command = with_large_pages(&mut command);
+            Peer::start(name, command, &case.folder, precision, &case.settings)
         };
         working.map(start).collect()
     }

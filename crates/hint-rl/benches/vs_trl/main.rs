@@ -8,7 +8,8 @@
 //! and threads. The completions of a prompt are equally long. Those of the last prompt have `--tokens` tokens, those of the
 //! first one `--shortest`, and the others are between. Every other completion of a group is rewarded, by its place. Each
 //! side is a process that loads once and then takes a step in turn with the other. So other load on the machine meets
-//! both. The first round is not counted. The ratio is one of medians.
+//! both. The first round is not counted. The ratio is one of medians. All sides have memory in large pages, as
+//! `vs_transformers` describes.
 //!
 //! A step begins before its first token is sampled, and ends when the new weights are in place:
 //!
@@ -49,7 +50,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use self::ours::Work;
-use self::peer::{Peer, Result, Spread, environment, model_folder, option, processor, rate};
+use self::peer::{
+    Peer, Result, Spread, environment, model_folder, option, processor, rate, with_large_pages,
+};
 
 fn main() -> Result<()> {
     // `cargo bench` adds `--bench`.
@@ -106,15 +109,13 @@ fn compare(args: &[String]) -> Result<()> {
     for precision in option(args, "--precisions", "float32,bfloat16").split(',') {
         let mut own = Command::new(std::env::current_exe()?);
         own.arg("ours");
-        let mut peers = vec![
-            Peer::start("hint-rl", &mut own, &folder, precision, &settings)?,
-            Peer::start("TRL", &mut ours::trl(&trl), &folder, precision, &settings)?,
-        ];
+        let start = |name, mut command: Command, precision| {
+            Peer::start(name, with_large_pages(&mut command), &folder, precision, &settings)
+        };
+        let mut peers =
+            vec![start("hint-rl", own, precision)?, start("TRL", ours::trl(&trl), precision)?];
         if precision == "bfloat16" {
-            let mut command = ours::trl(&trl);
-            let weights = "bfloat16-weights";
-            let name = "TRL, bf16 weights";
-            peers.push(Peer::start(name, &mut command, &folder, weights, &settings)?);
+            peers.push(start("TRL, bf16 weights", ours::trl(&trl), "bfloat16-weights")?);
         }
         for _ in 0..=runs {
             for peer in &mut peers {
