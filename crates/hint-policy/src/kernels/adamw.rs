@@ -111,6 +111,7 @@ impl<T: Number> Job for Update<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::size;
 
     fn numbers(count: i64, offset: f64) -> Tensor {
         let places = Tensor::arange(count, (Kind::Double, Device::Cpu));
@@ -121,7 +122,7 @@ mod tests {
     fn steps_equal_those_of_double_numbers() {
         tch::set_num_threads(2);
         // Both ends of `lerp`, one step and many, several jobs and none.
-        let count = 3 * WORTH_A_THREAD as i64 + 5;
+        let count = 3 * size(WORTH_A_THREAD) + 5;
         for (count, beta1, steps, kind) in [
             (count, 0.9, 1.0, Kind::Float),
             (count, 0.3, 40.0, Kind::Float),
