@@ -179,7 +179,7 @@ fn the_memory_of_a_process_shrinks_by_the_state_that_others_hold() {
     }
 }
 
-/// Prints rows of a table: what the largest of 1, 2 and 4 processes takes, in MiB and in bytes for each weight. The memory of a
+/// Prints rows of a table: what the largest of 1, 2 and 4 processes takes, in MiB and in bytes a weight. The memory of a
 /// process before it has a policy does not count.
 #[test]
 #[ignore = "prints a table; for an idle machine with 4 GB of free memory"]
