@@ -439,6 +439,26 @@ pub(crate) fn vectorized(job: impl Job) {
     job.run();
 }
 
+/// Bytes that a processor fetches at once.
+const LINE: usize = 64;
+
+/// Asks the processor to fetch `values` into its nearest cache while it computes with others.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "an instruction that takes an address")]
+#[inline(always)]
+pub(crate) fn prefetch<T: Element>(values: &[T]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in values.chunks(LINE / size_of::<T>()) {
+        // SAFETY: every processor of this architecture has the instruction. It reads and writes nothing that a program
+        // can see, at any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn prefetch<T: Element>(_: &[T]) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
