@@ -21,28 +21,37 @@ const TUNABLES: &str = "GLIBC_TUNABLES";
 /// The setting with which memory is asked for in large pages, and its value.
 const LARGE_PAGES: [&str; 2] = ["glibc.malloc.hugetlb", "1"];
 
+/// The process that was started again: `exec` keeps its id.
+const TUNED: &str = "HINT_TUNED_PROCESS";
+
 /// Sets what libraries read before `main`, where the user's environment does not:
 ///
 /// | variable | effect |
 /// |---|---|
 /// | `GOMP_SPINCOUNT` | idle threads of libgomp sleep soon, and leave their cores to other processes |
-/// | `GLIBC_TUNABLES` | glibc asks for memory in pages of 2 MiB, where Linux gives them to programs that ask |
+/// | `GLIBC_TUNABLES` | glibc 2.35 or newer asks for memory in pages of 2 MiB, where Linux gives them to programs that ask |
 ///
 /// With large pages the processor looks up fewer addresses. Products of matrices that are read once, as in decoding,
 /// then take less time. `OMP_WAIT_POLICY` decides in place of the first variable. Other settings of glibc stay.
 ///
-/// It replaces the process by the same program with the same arguments, and returns when both are set. Call it first in
-/// `main`, and only when there is much to compute.
+/// It replaces the process by the same program with the same arguments, once. Call it first in `main`, and only when there
+/// is much to compute. Programs that yours starts inherit both variables.
 ///
 /// # Errors
 ///
 /// [`ProcessError::System`] if the program cannot be started again. The program may continue.
 #[expect(clippy::disallowed_methods, reason = "this crate reads the environment for programs")]
 pub fn tune_libraries() -> Result<(), ProcessError> {
-    let missing = missing(|name| std::env::var_os(name));
+    let own = OsString::from(std::process::id().to_string());
+    // glibc takes its variable from programs that run with the rights of others.
+    if std::env::var_os(TUNED).as_ref() == Some(&own) {
+        return Ok(());
+    }
+    let mut missing = missing(|name| std::env::var_os(name));
     if missing.is_empty() {
         return Ok(());
     }
+    missing.push((TUNED, own));
     let mut args = std::env::args_os();
     let failed = |source| ProcessError::System { action: "start the program again", source };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
@@ -59,7 +68,8 @@ fn missing(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, Os
         missing.push(("GOMP_SPINCOUNT", SPIN_COUNT.into()));
     }
     let mut tunables = variable(TUNABLES).unwrap_or_default();
-    if !names(&tunables, LARGE_PAGES[0]) {
+    let has_them = cfg!(all(target_os = "linux", target_env = "gnu"));
+    if has_them && !names(&tunables, LARGE_PAGES[0]) {
         if !tunables.is_empty() {
             tunables.push(":");
         }
@@ -75,7 +85,7 @@ fn names(tunables: &OsStr, name: &str) -> bool {
     settings.split(':').any(|setting| setting.split('=').next() == Some(name))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
 

@@ -139,8 +139,8 @@ pub(crate) fn is_small(model: &str) -> bool {
     matches!(model, "tiny" | "tiny-tasks")
 }
 
-/// Starts the program again with [`tune_libraries`], unless one of the tiny models computes. A program calls this first; it
-/// returns at once if nothing needs to be done.
+/// Starts the program again with [`tune_libraries`], unless one of the tiny models computes on one thread. A program calls this
+/// first; it returns at once if nothing needs to be done.
 pub fn tune_process() {
     silence_caught_out_of_memory();
     if !computes_little(std::env::args_os()) {
@@ -276,6 +276,7 @@ mod tests {
             "x --model smollm2 --threads 1",
             "x --threads=2",
             "x --resume runs/1",
+            "x --resume runs/1 --threads 1",
             "x reproduce --scale=small",
         ] {
             assert!(!little(args), "{args}");
