@@ -1,14 +1,12 @@
 //! Scores, softmax and weighted sums over the cached positions that a token sees.
 
-use std::ops::Range;
-
 use crate::ffi::prefetch;
 use crate::kernels::decode::BLOCK;
 use crate::kernels::number::{LANES, Number, exp, max, sum, tanh};
 
-/// Blocks of keys or values that are fetched before they are used. The processor does not foresee by itself where a head's
-/// part of the cache begins.
-const AHEAD: usize = 2;
+/// Blocks of keys or values that are fetched before they are used, and the bytes that they take at most. The processor does
+/// not foresee where a head's part of the cache begins, and its nearest cache has some ten thousand bytes.
+const AHEAD: (usize, usize) = (2, 1 << 13);
 
 /// Cached keys and values that a token sees.
 pub(super) struct Seen<'a, T> {
@@ -41,11 +39,11 @@ impl<T: Number> Seen<'_, T> {
         }
         let width = self.keys.len() / self.head_dim;
         let scores = &mut scores[..N * width];
-        prefetch(self.blocks(self.keys, 0..AHEAD));
+        self.fetch_first(self.keys);
         self.score::<N, S>(columns, scores);
         let seen = self.values.len() / self.head_dim;
         let seen = self.hidden..self.hidden + seen;
-        prefetch(self.blocks(self.values, 0..AHEAD));
+        self.fetch_first(self.values);
         let mut factors = [0.0; N];
         for (scores, factor) in scores.chunks_exact_mut(width).zip(&mut factors) {
             *factor = 1.0 / exponentials(&mut scores[seen.clone()], self.softcap);
@@ -58,12 +56,24 @@ impl<T: Number> Seen<'_, T> {
         }
     }
 
-    /// Those of some blocks that `cached` has.
+    /// Elements that are fetched ahead.
     #[inline(always)]
-    fn blocks<'a>(&self, cached: &'a [T], blocks: Range<usize>) -> &'a [T] {
+    fn ahead(&self) -> usize {
+        (AHEAD.0 * BLOCK * self.head_dim).min(AHEAD.1 / size_of::<T>())
+    }
+
+    /// Fetches the beginning of keys or values.
+    #[inline(always)]
+    fn fetch_first(&self, cached: &[T]) {
+        prefetch(&cached[..self.ahead().min(cached.len())]);
+    }
+
+    /// Fetches as much as a block has, ahead of the block that is used now.
+    #[inline(always)]
+    fn fetch_ahead(&self, cached: &[T], block: usize) {
         let of_block = BLOCK * self.head_dim;
-        let place = |block: usize| (block * of_block).min(cached.len());
-        &cached[place(blocks.start)..place(blocks.end)]
+        let place = (block * of_block + self.ahead()).min(cached.len());
+        prefetch(&cached[place..(place + of_block).min(cached.len())]);
     }
 
     /// The scores of all keys for each query; of `queries`, the same numbers of all heads lie side by side.
@@ -73,7 +83,7 @@ impl<T: Number> Seen<'_, T> {
         let (keys, _) = self.keys.as_chunks::<BLOCK>();
         let (query_parts, query_rest) = queries.as_chunks::<S>();
         for (block, keys) in keys.chunks_exact(queries.len()).enumerate() {
-            prefetch(self.blocks(self.keys, block + AHEAD..block + AHEAD + 1));
+            self.fetch_ahead(self.keys, block);
             let mut sums = [[[0.0; BLOCK]; N]; S];
             let (parts, rest) = keys.as_chunks::<S>();
             for (keys, queries) in parts.iter().zip(query_parts) {
@@ -103,7 +113,7 @@ impl<T: Number> Seen<'_, T> {
         let (head_dim, width) = (self.head_dim, weights.len() / N);
         let tiles = head_dim / LANES;
         for (block, values) in self.values.chunks(BLOCK * head_dim).enumerate() {
-            prefetch(self.blocks(self.values, block + AHEAD..block + AHEAD + 1));
+            self.fetch_ahead(self.values, block);
             let mut own = [[0.0; N]; BLOCK];
             let count = values.len() / head_dim;
             for head in 0..N {
