@@ -249,6 +249,8 @@ fn peer_step(
         .env_remove("OMP_WAIT_POLICY")
         .env_remove("GOMP_SPINCOUNT")
         .env_remove("OMP_NUM_THREADS")
+        // As hint-rl has them.
+        .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -174,7 +174,7 @@ impl Comparison {
             sides.push((PRODUCTS, program(&own, Path::new(PRODUCTS))));
         }
         for (name, command) in &mut sides {
-            if !["transformers", "vLLM"].contains(name) {
+            if self.is_on_cpu() && !["transformers", "vLLM"].contains(name) {
                 with_large_pages(command);
             }
         }

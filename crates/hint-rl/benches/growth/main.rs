@@ -14,9 +14,10 @@
 //!
 //! Time per token is that of decoding: it begins when every row has its first token. Both sides sample with the whole
 //! distribution at temperature 1. Each side is a process that works in turn with the other, and the first round is not
-//! counted. Both have memory in large pages, as `vs_transformers` describes. `memory`, `group` and `vocabulary` start processes anew for each size. A side that fails at a size, such as by
-//! lack of memory, is named, and left out from there on. The work of `group` is that of the benchmark `vs_trl`. It takes
-//! `float32` alone: in bf16, TRL has two sides there.
+//! counted. Both have memory in large pages, as `vs_transformers` describes. `memory`, `group` and `vocabulary` start
+//! processes anew for each size. A side that fails at a size, such as by lack of memory, is named, and left out from
+//! there on. The work of `group` is that of the benchmark `vs_trl`. It takes `float32` alone: in bf16, TRL has two
+//! sides there.
 //!
 //! `FOLDER`, by default `target/growth`, gets `growth.csv` with median, least and most of the runs, and the drawing
 //! `growth-PLOT.svg` of each plot. They are written after each plot. The lines of a plot in `growth.csv` are those of its
