@@ -10,7 +10,7 @@ use crate::optim::norm::{fused_squares, squares};
 
 /// Elements of a unit on a CPU, see [`FlatBuffer::units`]. Weights, gradient, moments and scratch of a unit stay in the
 /// cache from the first operation to the last. Also, libtorch does not split an operation on so few elements among its
-/// threads. They would wait for each other after every one.
+/// threads. They would wait for each other after every one. The kernel of AdamW takes all units at once.
 pub(super) const CPU_UNIT: i64 = 3 << 13;
 /// Elements of a unit on an accelerator, where launches cost more than memory traffic.
 const DEVICE_UNIT: i64 = 1 << 25;
