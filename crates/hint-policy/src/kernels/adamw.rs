@@ -18,8 +18,8 @@ pub fn has_adamw_on_cpu(weights: &Tensor, gradient: &Tensor) -> bool {
 /// gradient has their size and may be `BFloat16`. `steps` is the number of steps with this one.
 ///
 /// Each operation is rounded as that of libtorch, in the order of `torch.optim.AdamW`, except that the root is the nearest
-/// number. So neither the number of threads nor the place in a buffer changes a bit, which libtorch's fused step does not
-/// promise: it rounds the last numbers of a stretch otherwise. Autograd does not see the change of the weights.
+/// number. So neither the number of threads nor the place in a buffer changes a bit. Libtorch's fused step is left aside,
+/// because it rounds the last numbers of a stretch otherwise. Autograd does not see the change of the weights.
 ///
 /// # Panics
 ///
