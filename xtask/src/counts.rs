@@ -19,7 +19,7 @@ const TABLE: &str = "device/instructions.toml";
 
 /// The program with the cases, and the function in which they are counted.
 const PROGRAM: &str = "hint-device";
-const SECTION: &str = "*counted_section*";
+const SECTION: &str = "hint_device::instructions::counted_section";
 
 /// Counts below this share of their bound can lower it.
 const SLACK: f64 = 0.95;
