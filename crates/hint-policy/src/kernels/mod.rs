@@ -2,8 +2,9 @@
 //!
 //! Each works on rows, in `f32` for any kind of the tensor, rounds once, and splits rows among
 //! libtorch's threads. Every row is computed by itself, so neither the number of threads nor the
-//! instructions of the processor change a number. [`adamw`] is a step of an optimizer, number by number. For other kinds and devices the callers have the same
-//! in libtorch's operations. [`fused`] has its operators for GPUs, which [`fast_path`] tries first.
+//! instructions of the processor change a number. [`adamw`] is a step of an optimizer, number by
+//! number. For other kinds and devices the callers have the same in libtorch's operations. [`fused`]
+//! has its operators for GPUs, which [`fast_path`] tries first.
 #![expect(clippy::inline_always, reason = "what `vectorized` runs must be compiled within it")]
 
 pub(crate) mod adamw;
